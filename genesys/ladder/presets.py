@@ -1,0 +1,38 @@
+"""The ladders that ship: the paper's, and one that a two-core laptop climbs in minutes."""
+
+from __future__ import annotations
+
+from genesys.ladder.scale import Ladder, Scale
+
+
+def _paper(name: str, d_model: int, n_blocks: int, peak_lr: float, n_tokens: int, batch_tokens: int = 524_288) -> Scale:
+    return Scale(
+        name=name, d_model=d_model, n_blocks=n_blocks, context=2048, batch_tokens=batch_tokens, n_tokens=n_tokens, peak_lr=peak_lr
+    )
+
+
+PAPER_SCALES = (
+    # reference parameters x tokens per parameter, Cheng et al. 2025; every design gets the same tokens
+    _paper("14M", 128, 6, 1e-3, 5_280_384 * 50),
+    _paper("31M", 256, 6, 1e-3, 12_920_064 * 40),
+    _paper("70M", 512, 6, 1e-3, 35_277_312 * 30),
+    _paper("125M", 768, 12, 6e-4, 109_566_720 * 20),
+    _paper("350M", 1024, 24, 3e-4, 334_906_368 * 20),
+    _paper("760M", 1536, 24, 2.5e-4, 728_851_968 * 20),
+    _paper("1300M", 2048, 24, 2e-4, 1_273_792_512 * 20, 1_048_576),
+)
+
+
+def _cpu(name: str, d_model: int, n_blocks: int, n_steps: int) -> Scale:
+    return Scale(
+        name=name, d_model=d_model, n_blocks=n_blocks, context=128, batch_tokens=2048, n_tokens=n_steps * 2048,
+        peak_lr=3e-3, width_step=8, size_tolerance=0.10,
+    )  # fmt: skip
+
+
+CPU_SCALES = (_cpu("cpu-1", 64, 2, 80), _cpu("cpu-2", 96, 3, 100), _cpu("cpu-3", 128, 4, 150))
+
+LADDERS = {
+    "paper": Ladder(PAPER_SCALES[:5], (1000, 400, 150, 40, 5)),
+    "cpu": Ladder(CPU_SCALES, (16, 5, 2)),
+}

@@ -1,0 +1,108 @@
+"""Scales and the ladder they form: sizes, recipes and quotas.
+
+A scale is one fidelity of verification: what it costs, and the recipe under which every design is compared there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from genesys.errors import ConfigError, suggest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """One rung: the same real tokens, batch and learning rate for every design verified there.
+
+    Attributes:
+        d_model, n_blocks: Starting point of the size search; the GPT seed at this size sets the target.
+        width_step: The search moves `d_model` in steps of this.
+        size_tolerance: Allowed relative error of the non-embedding parameters.
+        context: Tokens in a training row.
+        batch_tokens: Tokens in an optimizer step.
+        n_tokens: Real tokens of a whole pre-training.
+        peak_lr: Peak of the cosine schedule.
+    """
+
+    name: str
+    d_model: int
+    n_blocks: int
+    context: int
+    batch_tokens: int
+    n_tokens: int
+    peak_lr: float
+    width_step: int = 32
+    size_tolerance: float = 0.05
+
+    def __post_init__(self) -> None:
+        for field in ("d_model", "n_blocks", "context", "batch_tokens", "n_tokens", "width_step"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"Cannot use scale {self.name!r}: {field} is {value!r}; expected a whole number from 1.")
+        if not 0 < self.peak_lr < 1:
+            raise ConfigError(f"Cannot use scale {self.name!r}: peak_lr is {self.peak_lr}; expected between 0 and 1.")
+        if self.batch_tokens % self.context:
+            raise ConfigError(
+                f"Cannot use scale {self.name!r}: batch_tokens {self.batch_tokens} is no multiple of context "
+                f"{self.context}. Set batch_tokens to rows x context."
+            )
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps of a whole pre-training, at least one."""
+        return max(1, self.n_tokens // self.batch_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Scales from the bottom up, each with its quota of designs."""
+
+    scales: tuple[Scale, ...]
+    quotas: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        names = [s.name for s in self.scales]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"Cannot use a ladder of scales {names}; expected at least one, with different names.")
+        if len(self.quotas) != len(names):
+            raise ConfigError(f"Cannot use {len(self.quotas)} quotas for {len(names)} scales; give one for each.")
+        for name, quota, below in zip(names, self.quotas, (None, *self.quotas), strict=False):
+            if quota < 0:
+                raise ConfigError(f"Cannot use quota {quota} at scale {name!r}; expected 0 or more.")
+            if below is not None and quota > below:
+                raise ConfigError(
+                    f"Cannot use quota {quota} at scale {name!r}: only {below} designs are verified on the rung below. "
+                    f"Lower it to at most {below}, or raise the one below."
+                )
+
+    def __iter__(self) -> Iterator[tuple[Scale, int]]:
+        return iter(zip(self.scales, self.quotas, strict=True))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(scale.name for scale in self.scales)
+
+    def scale(self, name: str) -> Scale:
+        """The scale of that name.
+
+        Raises:
+            ConfigError: No such scale in the ladder.
+        """
+        for scale in self.scales:
+            if scale.name == name:
+                return scale
+        raise ConfigError(f"Cannot find scale {name!r}; the ladder has {', '.join(self.names)}.{suggest(name, self.names)}")
+
+    def quota_by_scale(self) -> Mapping[str, int]:
+        return dict(zip(self.names, self.quotas, strict=True))
+
+
+def quotas_for_target(n_scales: int, n_target: int, ratio: Fraction = Fraction(1, 4)) -> tuple[int, ...]:
+    """Quotas from the bottom up when only the number of designs at the top is given.
+
+    Source: published implementation: `ceil(n_target / ratio^j)`, j rungs below the top.
+    """
+    return tuple(ceil(n_target / ratio**j) for j in reversed(range(n_scales)))

@@ -1,0 +1,86 @@
+"""Turn a unit tree into a torch model. Runs the units' code: call it in a caged child process only."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from genesys.errors import InterfaceError
+from genesys.gau import Unit, UnitTree, compose
+from genesys.gau.compose import factory_names
+from genesys.model.gam import EMBEDDING_STD, GAM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """The size of a model around a design's block."""
+
+    vocab_size: int
+    d_model: int
+    n_blocks: int
+
+
+def build_model(tree: UnitTree, shape: ModelShape, *, seed: int = 0, embedding_std: float = EMBEDDING_STD) -> GAM:
+    """Build the model of a design, freshly initialised.
+
+    Raises:
+        InterfaceError: A slot is still open.
+        Exception: Whatever the units' own code raises.
+    """
+    if tree.open_slots():
+        raise InterfaceError(f"Cannot build a design with open slots: {', '.join(tree.open_slots())}. Bind a unit to each.")
+    classes = {unit.id: unit_class(unit) for unit in tree.units()}
+    return GAM(
+        entries(tree),
+        classes,
+        vocab_size=shape.vocab_size,
+        d_model=shape.d_model,
+        n_blocks=shape.n_blocks,
+        seed=seed,
+        embedding_std=embedding_std,
+    )
+
+
+def entries(tree: UnitTree) -> Mapping[str, Any]:
+    """The nested entries that `GAM` takes, with units named by their ids."""
+    return {
+        "unit": tree.unit.id,
+        "hyperparameters": dict(tree.hyperparameters),
+        "slots": {slot: entries(child) for slot, child in tree.children},
+    }
+
+
+@lru_cache(maxsize=4096)
+def unit_class(unit: Unit) -> type[nn.Module]:
+    """Execute a unit's source in a module namespace of its own and give its class."""
+    name = f"genesys_unit_{unit.id[:16]}"
+    filename = f"<unit {unit.name} {unit.id[:8]}>"
+    module = ModuleType(name)
+    linecache.cache[filename] = (len(unit.source), None, unit.source.splitlines(keepends=True), filename)
+    exec(compile(unit.source, filename, "exec"), module.__dict__)
+    cls = module.__dict__[unit.name]
+    assert isinstance(cls, type) and issubclass(cls, nn.Module), f"unit {unit.name!r} is not an nn.Module"
+    return cls
+
+
+def to_source(tree: UnitTree, shape: ModelShape) -> str:
+    """Write a design as one self-contained Python file that needs only torch (and einops if a unit imports it).
+
+    The file offers `build(seed=0) -> GAM`; with equal weights its outputs equal those of `build_model`.
+    """
+    runtime = (resources.files("genesys.model") / "gam.py").read_text(encoding="utf-8")
+    factories = ", ".join(f'"{name}": unit_{name}()' for name in sorted(factory_names(tree).values()))
+    return (
+        f"{runtime}\n\n{compose(tree)}\n\n"
+        f"def build(*, vocab_size={shape.vocab_size}, d_model={shape.d_model}, n_blocks={shape.n_blocks}, seed=0):\n"
+        f'    """The model of design {tree.design_id[:12]}."""\n'
+        f"    classes = {{{factories}}}\n"
+        f"    return GAM(TREE, classes, vocab_size=vocab_size, d_model=d_model, n_blocks=n_blocks, seed=seed)\n"
+    )
