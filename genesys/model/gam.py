@@ -68,7 +68,7 @@ class _Assembly:
 
     def build(self, entry: Mapping[str, Any], d: int, path: str, block_index: int) -> nn.Module:
         self._n_built += 1
-        torch.manual_seed(_stream(self.seed, self._n_built, ()))
+        torch.default_generator.manual_seed(_stream(self.seed, self._n_built, ()))
         context = Context(self, entry, d, path, block_index)
         unit = self._contained[entry["unit"]](d, context, **_hyperparameters(entry))
         unit.declared_writes = self._writes(entry)
@@ -168,6 +168,23 @@ class GAM(nn.Module):
         for _ in range(n_tokens):
             tokens_BL = torch.cat([tokens_BL, self(tokens_BL)[:, -1:].argmax(-1)], dim=1)
         return tokens_BL
+
+
+def build_unit(
+    entry: Mapping[str, Any],
+    classes: Mapping[str, type[nn.Module]],
+    d: int,
+    *,
+    block_index: int = 0,
+    n_blocks: int = 1,
+    seed: int = 0,
+) -> nn.Module:
+    """Build one unit with its children outside a model, initialised as a model would."""
+    with torch.random.fork_rng(devices=[]):
+        assembly = _Assembly(classes, d, n_blocks, seed)
+        unit = assembly.build(entry, d, "", block_index)
+    initialise(unit, seed=seed, embedding_std=EMBEDDING_STD, own_init=assembly.own_init)
+    return unit
 
 
 @torch.no_grad()
