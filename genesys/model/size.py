@@ -6,7 +6,8 @@ tolerances: `docs/design/foundation.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,41 +41,127 @@ class TunedSize:
     findings: tuple[Finding, ...] = ()
 
 
-def tune_size(tree: UnitTree, scale: Scale, vocab_size: int) -> TunedSize:
-    """Search (d_model in multiples of `scale.width_step`, n_blocks) for the closest parameter count.
+def tune_sizes(tree: UnitTree, scales: Iterable[Scale], vocab_size: int) -> tuple[TunedSize, ...]:
+    """Search (d_model in multiples of `scale.width_step`, n_blocks) for the closest parameter count at each scale.
 
     Returns:
-        The nearest size; with a `size-coarse` finding where it misses the scale's tolerance (a warning, an error
+        The nearest sizes; with a `size-coarse` finding where one misses its scale's tolerance (a warning; an error
         over 20%).
+
+    Raises:
+        Exception: What the design's own code raises, when it builds at no width at all.
     """
-    target = _target(scale, vocab_size)
-    counts = _Counter(tree)
-    aspect = scale.d_model / scale.n_blocks
-    best: tuple[float, int, int, int] | None = None
-    refused = 0
-    for n_blocks in _nearby(scale.n_blocks, 1, scale.n_blocks * 2):
-        for d_model in _widths(scale, counts, n_blocks, target):
-            if not aspect / ASPECT_RANGE <= d_model / n_blocks <= aspect * ASPECT_RANGE:
+    count = _BlockCounter(tree)
+    return tuple(_tune(count, scale, vocab_size) for scale in scales)
+
+
+def _tune(count: _BlockCounter, scale: Scale, vocab_size: int) -> TunedSize:
+    target = reference_params(scale)
+    best: tuple[float, int, int, int] | None = None  # error, d_model, n_blocks, parameters
+    for n_blocks in _depths(scale):
+        for d_model in _widths(count, scale, n_blocks, target):
+            n_params = count(d_model, n_blocks)
+            if n_params is None:
                 continue
-            n = counts(d_model, n_blocks)
-            if n is None:
-                refused += 1
-                continue
-            key = (round(abs(n - target) / target, 6), n_blocks, d_model, n)
-            if best is None or _better(key, best, scale):
-                best = key
+            error = abs(n_params - target) / target
+            if best is None or error < best[0] - 1e-9:
+                best = (error, d_model, n_blocks, n_params)
         if best is not None and best[0] <= scale.size_tolerance / 2:
             break
     if best is None:
-        counts.raise_last()
-    assert best is not None
-    error, n_blocks, d_model, n = best
+        raise count.last_error or ValueError(f"the design has no size near scale {scale.name!r}")
+    error, d_model, n_blocks, n_params = best
     return TunedSize(
         scale=scale.name,
         shape=ModelShape(vocab_size=vocab_size, d_model=d_model, n_blocks=n_blocks),
-        n_params=n + vocab_size * d_model + d_model,
-        n_block_params=n,
+        n_params=n_params + vocab_size * d_model + d_model,
+        n_block_params=n_params,
         target_block_params=target,
         error=error,
-        findings=tuple(_findings(tree, scale, error, n, target)),
+        findings=tuple(_findings(count.tree, scale, error, n_params, target)),
     )
+
+
+@lru_cache(maxsize=256)
+def reference_params(scale: Scale) -> int:
+    """Non-embedding parameters of the GPT seed at the scale's own width and depth: the target for every design."""
+    n_params = _BlockCounter(seed_design("gpt"))(scale.d_model, scale.n_blocks)
+    assert n_params is not None
+    return n_params
+
+
+class _BlockCounter:
+    """Parameters of a design's blocks at (d_model, n_blocks), from models of a few blocks on the meta device.
+
+    The count is taken to be linear in the depth, which tied slots and most layer-dependent designs obey; one that
+    does not is counted in full.
+    """
+
+    def __init__(self, tree: UnitTree) -> None:
+        self.tree = tree
+        self.last_error: Exception | None = None
+        self._by_width: dict[int, tuple[int, int, bool] | None] = {}
+
+    def __call__(self, d_model: int, n_blocks: int) -> int | None:
+        """The count, or None where the design does not build; `last_error` then says why."""
+        if d_model not in self._by_width:
+            self._by_width[d_model] = self._measure(d_model)
+        measured = self._by_width[d_model]
+        if measured is None:
+            return None
+        first, step, is_linear = measured
+        return first + step * (n_blocks - 1) if is_linear else self._count(d_model, n_blocks)
+
+    def _measure(self, d_model: int) -> tuple[int, int, bool] | None:
+        try:
+            one, two = self._count(d_model, 1), self._count(d_model, 2)
+            is_linear = self._is_linear(d_model, one, two)
+        except Exception as error:  # noqa: BLE001 - generated code may raise anything; it is reported, not hidden
+            self.last_error = error
+            return None
+        return one, two - one, is_linear
+
+    def _is_linear(self, d_model: int, one: int, two: int) -> bool:
+        known = next((m for m in self._by_width.values() if m is not None), None)
+        return known[2] if known is not None else self._count(d_model, 4) == one + 3 * (two - one)
+
+    def _count(self, d_model: int, n_blocks: int) -> int:
+        with torch.device("meta"):
+            model = build_model(self.tree, ModelShape(vocab_size=1, d_model=d_model, n_blocks=n_blocks))
+        return model.n_params() - 2 * d_model
+
+
+def _depths(scale: Scale) -> list[int]:
+    """Depths to try, the scale's own first, then one block off, two, three."""
+    offsets = (0, -1, 1, -2, 2, -3, 3)
+    return [scale.n_blocks + offset for offset in offsets if scale.n_blocks + offset >= 1]
+
+
+def _widths(count: _BlockCounter, scale: Scale, n_blocks: int, target: int) -> list[int]:
+    """Widths around the one that hits the target, found by a secant step on parameters ~ width^2."""
+    step, aspect = scale.width_step, scale.d_model / scale.n_blocks
+    lowest = max(step, step * math.ceil(aspect / ASPECT_RANGE * n_blocks / step))
+    highest = max(lowest, step * math.floor(aspect * ASPECT_RANGE * n_blocks / step))
+    d_model = min(max(scale.d_model, lowest), highest)
+    for _ in range(3):
+        n_params = count(d_model, n_blocks)
+        if not n_params:
+            break
+        nearest = step * max(1, round(d_model * math.sqrt(target / n_params) / step))
+        if nearest == d_model:
+            break
+        d_model = min(max(nearest, lowest), highest)
+    around = (d_model, d_model - step, d_model + step, d_model - 2 * step, d_model + 2 * step)
+    return [d for d in around if lowest <= d <= highest]
+
+
+def _findings(tree: UnitTree, scale: Scale, error: float, n_params: int, target: int) -> Iterator[Finding]:
+    if error > scale.size_tolerance:
+        yield Finding(
+            rule="size-coarse",
+            unit=tree.unit.name,
+            measured=f"{n_params:,} parameters in the blocks at scale {scale.name}",
+            required=f"{target:,} within {scale.size_tolerance:.0%}",
+            hint="Make the parameter count grow smoothly with the width d.",
+            severity="error" if error > MAX_ERROR else "warning",
+        )
