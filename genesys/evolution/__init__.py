@@ -1,0 +1,23 @@
+"""The evolution's books and policies. Standard library only; only `fitness` and `operators` know the domain."""
+
+from genesys.evolution.design import DesignRecord, DesignState, DesignView, Lease, Run
+from genesys.evolution.leaderboard import LeaderboardRow, leaderboard
+from genesys.evolution.population import Population
+from genesys.evolution.rating import Fitness, FitnessRule
+from genesys.evolution.tree import EvolutionTree
+from genesys.ladder.ledger import BookkeepingError
+
+__all__ = [
+    "BookkeepingError",
+    "DesignRecord",
+    "DesignState",
+    "DesignView",
+    "EvolutionTree",
+    "Fitness",
+    "FitnessRule",
+    "LeaderboardRow",
+    "Lease",
+    "Population",
+    "Run",
+    "leaderboard",
+]

@@ -1,0 +1,154 @@
+"""Fitness of language models: bits per byte and probe scores against a reference design.
+
+Metrics read: `test_bpb`, `test_bpb_se`, `unigram_bpb`, and for each probe `probe_<name>`, `probe_<name>_se`,
+`probe_<name>_chance`. Errors and chance default to 0.
+
+Source: decisions.md 13; Cheng et al. 2025 (arXiv 2506.20249) for `PaperFitness`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from statistics import fmean, stdev
+
+from genesys.errors import ConfigError, suggest
+from genesys.evolution.rating import FitnessRule, Metrics, Rating
+
+Z_95 = 1.959964
+MIN_GAIN_BPB = 1e-3
+_PROBE = "probe_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelativeFitness:
+    """Half the gain in bits per byte over the unigram model, relative to the reference's; half the mean probe score.
+
+    Probe scores are normalised: 0 is chance, 1 is perfect. The probes counted are the reference's: one a design lacks
+    counts as chance, so that fewer results never help. Without a usable reference (it failed, or gains nothing on
+    the unigram model) the gain is taken relative to the unigram bits and the rating is marked `anchored=False`.
+
+    Attributes:
+        seed_deviation: Standard deviation of the raw number over training seeds, used until the reference has
+            replicates at a scale. The default is a cautious guess for small rungs.
+        recall_probes: Probes whose name contains one of these show recall.
+        recall_pass: Accuracy from which a design counts as recall-capable.
+
+    The interval holds the design's own errors, not the reference's, which all designs at a scale share.
+    """
+
+    seed_deviation: float = 0.02
+    recall_probes: tuple[str, ...] = ("recall", "mqar")
+    recall_pass: float = 0.9
+    name: str = "relative"
+    needs_reference: bool = True
+    standardised: bool = True
+    protected_niches: tuple[str, ...] = ("recall",)
+
+    def check(self, metrics: Metrics) -> None:
+        _check_finite(metrics)
+        for key in ("test_bpb", "unigram_bpb"):
+            if not metrics.get(key, 0.0) > 0.0:
+                raise ValueError(f"metric {key!r} is {metrics.get(key)}; expected above 0")
+        for name in probe_names(metrics):
+            if not 0.0 <= metrics[_PROBE + name] <= 1.0 or not 0.0 <= metrics.get(f"{_PROBE}{name}_chance", 0.0) < 1.0:
+                raise ValueError(f"probe {name!r} is {metrics[_PROBE + name]}; expected within 0..1, chance below 1")
+
+    def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
+        scale_bpb = fmean(_gain(m) for m in reference) if reference else 0.0
+        anchored = scale_bpb >= MIN_GAIN_BPB
+        if not anchored:
+            scale_bpb = fmean(m["unigram_bpb"] for m in runs)
+        probes = probe_names(*(reference or runs))
+        raws = [_raw(m, scale_bpb, probes) for m in runs]
+        variance = fmean(_variance(m, scale_bpb, probes) for m in runs) + self._seed_variance(
+            reference, scale_bpb, probes
+        )
+        return Rating(raw=fmean(raws), half_width=Z_95 * sqrt(variance / len(runs)), anchored=anchored)
+
+    def _seed_variance(self, reference: Sequence[Metrics] | None, scale_bpb: float, probes: Sequence[str]) -> float:
+        if reference and len(reference) > 1:
+            return stdev([_raw(m, scale_bpb, probes) for m in reference]) ** 2
+        return self.seed_deviation**2
+
+    def niche(self, metrics: Metrics) -> str:
+        """`recall` or `no-recall`; "" when no recall probe was run."""
+        found = [metrics[_PROBE + p] for p in probe_names(metrics) if any(word in p for word in self.recall_probes)]
+        if not found:
+            return ""
+        return "recall" if max(found) >= self.recall_pass else "no-recall"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperFitness:
+    """The plain mean of the accuracies, as in the paper; no reference, no axis across scales, no interval widening."""
+
+    name: str = "paper"
+    needs_reference: bool = False
+    standardised: bool = False
+    protected_niches: tuple[str, ...] = ()
+
+    def check(self, metrics: Metrics) -> None:
+        _check_finite(metrics)
+        if not probe_names(metrics):
+            raise ValueError("there is no accuracy (`probe_<name>`); expected at least one")
+
+    def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
+        means = [fmean(m[_PROBE + p] for p in probe_names(m)) for m in runs]
+        errors = [m.get(f"{_PROBE}{p}_se", 0.0) / len(probe_names(m)) for m in runs for p in probe_names(m)]
+        return Rating(raw=fmean(means), half_width=Z_95 * sqrt(sum(e * e for e in errors)) / len(runs))
+
+    def niche(self, metrics: Metrics) -> str:
+        return ""
+
+
+_RULES: dict[str, type[RelativeFitness] | type[PaperFitness]] = {"relative": RelativeFitness, "paper": PaperFitness}
+
+
+def resolve_fitness(rule: str | FitnessRule = "relative") -> FitnessRule:
+    """A rule by name, or the object itself.
+
+    Raises:
+        ConfigError: No such name.
+    """
+    if not isinstance(rule, str):
+        return rule
+    if rule not in _RULES:
+        raise ConfigError(f"Cannot use fitness {rule!r}; expected one of {', '.join(_RULES)}.{suggest(rule, _RULES)}")
+    return _RULES[rule]()
+
+
+def probe_names(*runs: Metrics) -> tuple[str, ...]:
+    """Names of the probes in any of these metrics, sorted."""
+    keys = {k.removeprefix(_PROBE) for m in runs for k in m if k.startswith(_PROBE)}
+    return tuple(sorted(k for k in keys if not k.endswith(("_se", "_chance"))))
+
+
+def probe_score(metrics: Metrics, name: str) -> float:
+    """A probe's accuracy with chance at 0 and perfection at 1; 0 when it was not run."""
+    chance = metrics.get(f"{_PROBE}{name}_chance", 0.0)
+    return (metrics.get(_PROBE + name, chance) - chance) / (1.0 - chance)
+
+
+def _gain(metrics: Metrics) -> float:
+    return metrics["unigram_bpb"] - metrics["test_bpb"]
+
+
+def _raw(metrics: Metrics, scale_bpb: float, probes: Sequence[str]) -> float:
+    gain = _gain(metrics) / scale_bpb
+    return 0.5 * gain + 0.5 * fmean(probe_score(metrics, p) for p in probes) if probes else gain
+
+
+def _variance(metrics: Metrics, scale_bpb: float, probes: Sequence[str]) -> float:
+    bits = (metrics.get("test_bpb_se", 0.0) / scale_bpb) ** 2
+    if not probes:
+        return bits
+    shares = (metrics.get(f"{_PROBE}{p}_se", 0.0) / (1.0 - metrics.get(f"{_PROBE}{p}_chance", 0.0)) for p in probes)
+    return 0.25 * bits + 0.25 * sum(s * s for s in shares) / len(probes) ** 2
+
+
+def _check_finite(metrics: Metrics) -> None:
+    for key, value in metrics.items():
+        if not isfinite(value):
+            raise ValueError(f"metric {key!r} is {value}; expected a finite number")

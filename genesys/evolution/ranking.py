@@ -1,0 +1,214 @@
+"""Orders kept up to date: who is best at each scale, overall, by confidence, in a niche, and who waits for a rung."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
+from types import MappingProxyType
+
+from genesys.evolution.design import DesignRecord, DesignState, confidence
+from genesys.evolution.rating import Fitness, FitnessRule, Frame, Rating, frame_of
+
+Key = tuple[float, ...]
+
+
+class Ranking:
+    """Ids ordered by a key, ties by id; index 0 is the best. Adding, removing and rank are found by bisection."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, Key] = {}
+        self._sorted: list[tuple[Key, str]] = []
+
+    def put(self, item: str, key: Key) -> None:
+        """Add, or move to a new place."""
+        self.discard(item)
+        self._keys[item] = key
+        insort(self._sorted, (key, item))
+
+    def discard(self, item: str) -> None:
+        key = self._keys.pop(item, None)
+        if key is not None:
+            del self._sorted[bisect_left(self._sorted, (key, item))]
+
+    def rank(self, item: str) -> int | None:
+        """How many stand before it; None when it is not ranked."""
+        key = self._keys.get(item)
+        return None if key is None else len(self._sorted) - 1 - bisect_left(self._sorted, (key, item))
+
+    def key(self, item: str) -> Key | None:
+        return self._keys.get(item)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._keys
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def __getitem__(self, rank: int) -> str:
+        if not -len(self._sorted) <= rank < len(self._sorted):
+            raise IndexError(rank)
+        return self._sorted[-1 - rank][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (item for _, item in reversed(self._sorted))
+
+
+class Ratings:
+    """Fitness of all designs of a run, and the orders that follow from it.
+
+    A commit costs O(log n). The first result of the reference at a scale, and each seed's, moves a whole axis and
+    costs O(n log n): a handful of times in a run.
+
+    Args:
+        rule: Rates; see `FitnessRule`.
+        scales: Bottom first.
+        reference: Id of the reference design; "" for none.
+        records: The tree's own records, read here and never written.
+    """
+
+    # `standing` and `by_scale` hold whoever was rated; the other orders only those that may still be parents
+
+    def __init__(
+        self, rule: FitnessRule, *, scales: Sequence[str], reference: str, records: Mapping[str, DesignRecord]
+    ) -> None:
+        self.rule = rule
+        self._scales = tuple(scales)
+        self._reference = reference
+        self._records = records
+        self._measured: dict[str, dict[str, None]] = {s: {} for s in scales}
+        self._ratings: dict[str, dict[str, Rating]] = {s: {} for s in scales}
+        self._frames: dict[str, Frame] = {}
+        self.by_scale = {s: Ranking() for s in scales}
+        self.by_value = Ranking()
+        self.by_confidence = Ranking()
+        self.standing = Ranking()
+        self.niches: dict[str, Ranking] = {}
+        self.niches_by_scale: dict[str, dict[str, Ranking]] = {s: {} for s in scales}
+        self._niche: dict[str, str] = {}
+
+    # --- writing (the tree only) ---------------------------------------------------------------------------
+
+    def note(self, record: DesignRecord) -> None:
+        """Take in a record whose state or runs have changed."""
+        if record.state in (DesignState.IMPLEMENTED, DesignState.VERIFIED):
+            self.by_confidence.put(record.id, (confidence(record.state, self.rung(record.id)),))
+        else:
+            for ranking in (self.by_confidence, self.by_value, *self.niches.values()):
+                ranking.discard(record.id)
+            if record.id == self._reference:
+                self._rate_all(self._scales)
+
+    def measured(self, record: DesignRecord, scale: str) -> tuple[str, ...]:
+        """Take in a commit at a scale; gives the ids whose rating changed."""
+        self._measured[scale][record.id] = None
+        self._set_niche(record)
+        self.note(record)
+        if record.id == self._reference:
+            self._rate_all((scale,))
+            return tuple(self._measured[scale])
+        self._rate(record.id, scale)
+        if record.is_seed:
+            self._reframe()
+        else:
+            self._place(record.id)
+        return (record.id,)
+
+    def restore(self) -> None:
+        """Take in all records at once, as `note` and `measured` would have one by one."""
+        for record in self._records.values():
+            for run in record.runs:
+                if run.outcome == "committed":
+                    self._measured[run.scale][record.id] = None
+            self._set_niche(record)
+            if record.state is not DesignState.PROPOSED:
+                self.note(record)
+        self._rate_all(self._scales)
+
+    def _rate_all(self, scales: Sequence[str]) -> None:
+        for scale in scales:
+            for design in self._measured[scale]:
+                self._rate(design, scale)
+        self._reframe()
+
+    def _rate(self, design: str, scale: str) -> None:
+        if self.rule.needs_reference and self.awaits_reference(scale):
+            return
+        rating = self.rule.rate(self._metrics(design, scale), self._metrics(self._reference, scale) or None)
+        self._ratings[scale][design] = rating
+        self.by_scale[scale].put(design, (rating.raw,))
+        niches = self.niches_by_scale[scale]
+        for other in niches.values():
+            other.discard(design)
+        niches.setdefault(self.niche(design), Ranking()).put(design, (rating.raw,))
+
+    def _reframe(self) -> None:
+        below: Frame | None = None
+        for scale in self._scales if self.rule.standardised else ():
+            found = self._ratings[scale]
+            seeds = [r for design, r in found.items() if self._records[design].is_seed]
+            below = self._frames[scale] = frame_of(found.get(self._reference), seeds, below)
+        for design in {d for found in self._ratings.values() for d in found}:
+            self._place(design)
+
+    def _place(self, design: str) -> None:
+        rung = next((k for k in reversed(range(len(self._scales))) if design in self._ratings[self._scales[k]]), -1)
+        if rung < 0:
+            return
+        fitness = self.fitness_at(design, self._scales[rung])
+        assert fitness is not None
+        self.standing.put(design, (rung, fitness.value))
+        if self._records[design].state is not DesignState.VERIFIED:
+            return
+        self.by_value.put(design, (fitness.value,))
+        for niche, ranking in self.niches.items():
+            if niche != self.niche(design):
+                ranking.discard(design)
+        self.niches.setdefault(self.niche(design), Ranking()).put(design, (rung, fitness.value))
+
+    def _set_niche(self, record: DesignRecord) -> None:
+        if self.rung(record.id) < 0:
+            return
+        found = (self.rule.niche(run.metrics) for run in reversed(record.runs) if run.outcome == "committed")
+        self._niche[record.id] = next((niche for niche in found if niche), "")
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def awaits_reference(self, scale: str) -> bool:
+        """Whether the reference has no result at a scale, yet may still get one."""
+        record = self._records.get(self._reference)
+        if not self._reference or self._reference in self._measured[scale]:
+            return False
+        return record is None or record.state in (
+            DesignState.PROPOSED, DesignState.IMPLEMENTED, DesignState.VERIFIED,
+        )  # fmt: skip
+
+    @property
+    def n_measured(self) -> int:
+        """Designs measured at any scale."""
+        return len(self._niche)
+
+    def rung(self, design: str) -> int:
+        """Index of the highest scale at which it is measured; -1 for none."""
+        return next((k for k in reversed(range(len(self._scales))) if design in self._measured[self._scales[k]]), -1)
+
+    def niche(self, design: str) -> str:
+        return self._niche.get(design, "")
+
+    def raw(self, design: str, scale: str) -> float:
+        """The rating before standardisation; minus infinity when it is unrated there."""
+        rating = self._ratings[scale].get(design)
+        return -inf if rating is None else rating.raw
+
+    def fitness_at(self, design: str, scale: str) -> Fitness | None:
+        rating = self._ratings[scale].get(design)
+        return None if rating is None else self._frames.get(scale, Frame()).place(rating)
+
+    def fitness(self, design: str) -> Mapping[str, Fitness]:
+        """Fitness by scale, bottom first, where it is rated."""
+        found = ((scale, self.fitness_at(design, scale)) for scale in self._scales)
+        return MappingProxyType({scale: fitness for scale, fitness in found if fitness is not None})
+
+    def _metrics(self, design: str, scale: str) -> list[Mapping[str, float]]:
+        record = self._records.get(design)
+        return [run.metrics for run in record.committed(scale)] if record else []
