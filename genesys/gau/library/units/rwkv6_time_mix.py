@@ -59,7 +59,7 @@ def fading_memory(r_BHLK, k_BHLK, v_BHLV, log_w_BHLK, chunk):
     r, k, v, log_w = (F.pad(t, pad).unflatten(2, (-1, chunk)) for t in (r_BHLK, k_BHLK, v_BHLV, log_w_BHLK))
     upto = log_w.cumsum(3)
     before, whole = upto - log_w, upto[..., -1:, :]
-    earlier_CC1 = torch.ones(chunk, chunk, 1, dtype=torch.bool, device=r.device).tril(-1)
+    earlier_CC1 = torch.ones(chunk, chunk, dtype=torch.bool, device=r.device).tril(-1)[..., None]
     span = (before[..., :, None, :] - upto[..., None, :, :]).masked_fill(~earlier_CC1, -math.inf)
     weights_CC = torch.einsum("bhnik,bhnijk->bhnij", r, k[..., None, :, :] * span.exp().to(r.dtype))
     added_KV = (k * torch.exp(whole - upto).to(k.dtype)).transpose(-1, -2) @ v
