@@ -23,8 +23,7 @@ class Attention(nn.Module):
 
     def forward(self, X, Z):
         B, L, D = X.shape
-        heads = lambda t: t.view(B, L, self.n_heads, -1).transpose(1, 2)
-        q, k, v = map(heads, self.qkv(X).chunk(3, dim=-1))
+        q, k, v = (t.view(B, L, self.n_heads, -1).transpose(1, 2) for t in self.qkv(X).chunk(3, dim=-1))
         q, k = (self.position(t.flatten(0, 1), Z)[0].view_as(t) for t in (q, k))
         Y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out(Y.transpose(1, 2).reshape(B, L, D)), {}

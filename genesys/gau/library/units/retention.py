@@ -38,7 +38,9 @@ class Retention(nn.Module):
         q, k = (self.position(t.flatten(0, 1), Z)[0].view_as(t) for t in (q, k))
         wide = torch.promote_types(X.dtype, torch.float32)
         log_g_H = [math.log1p(-(2.0 ** (-5 - h))) for h in range(self.n_heads)]
-        y = retain(q * q.shape[-1] ** -0.5, k, v, torch.tensor(log_g_H, device=X.device, dtype=wide), min(self.chunk, L))
+        y = retain(
+            q * q.shape[-1] ** -0.5, k, v, torch.tensor(log_g_H, device=X.device, dtype=wide), min(self.chunk, L)
+        )
         y = self.norm(y[:, :, :L].transpose(1, 2).flatten(-2), Z)[0]
         return self.out(y * F.silu(g)), {}
 

@@ -21,9 +21,7 @@ class RWKV6TimeMix(nn.Module):
         "norm": {"doc": "on the values read, before the gate", "accepts": ("norm",)},
     }
 
-    def __init__(
-        self, d: int, ctx, *, n_heads: int = 4, key_ratio: float = 0.5, decay_rank: int = 64, chunk: int = 16
-    ):
+    def __init__(self, d: int, ctx, *, n_heads: int = 4, key_ratio: float = 0.5, decay_rank: int = 64, chunk: int = 16):
         super().__init__()
         self.n_heads = max(h for h in range(1, n_heads + 1) if d % h == 0)
         d_key = self.n_heads * max(1, round(key_ratio * d / self.n_heads))
