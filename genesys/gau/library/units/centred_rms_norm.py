@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 
 class CentredRMSNorm(nn.Module):
-    """Root mean square norm whose scale is 1 + weight, so that a pull of the weights to zero is a pull to the plain norm.
+    """Root mean square norm whose scale is 1 + weight: weights pulled to zero give the plain norm.
 
     Shapes: X (B, L, D) -> Y (B, L, D). Complexity: O(B L D). Parameters: D.
     Source: Gemma Team 2024, "Gemma: Open Models Based on Gemini Research and Technology".

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 class GroupedQueryAttention(nn.Module):
     """Causal softmax attention in which groups of query heads share one key and value head.
 
-    Shapes: X (B, L, D) -> Y (B, L, D). Complexity: O(B L^2 D + B L D^2). Parameters: (2 + 2 G / H) D^2, G groups, H heads.
+    Shapes: X (B, L, D) -> Y (B, L, D). Complexity: O(B L^2 D + B L D^2).
+    Parameters: (2 + 2 G / H) D^2, G groups, H heads.
     Source: Ainslie et al. 2023, "GQA: Training Generalized Multi-Query Transformer Models".
     """
 
