@@ -26,14 +26,13 @@ class BlobStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> str:
         """Store bytes; gives their SHA-256, 64 hexadecimal digits. Storing them twice costs nothing."""
-        name = hashlib.sha256(data).hexdigest()
+        name = content_hash(data)
         path = self._path(name)
         if not path.exists():
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, data)
         return name
 
@@ -47,7 +46,7 @@ class BlobStore:
             data = self._path(name).read_bytes()
         except FileNotFoundError:
             raise BlobError(f"Cannot read blob {name[:12]!r}: {self.root} has none. Was it kept by this run?") from None
-        if hashlib.sha256(data).hexdigest() != name:
+        if content_hash(data) != name:
             raise BlobError(f"Cannot read blob {name[:12]!r}: its bytes no longer match its name; the disk damaged it.")
         return data
 
@@ -58,6 +57,11 @@ class BlobStore:
         if not _NAME.fullmatch(name):
             raise BlobError(f"Cannot use blob name {name!r}; expected 64 hexadecimal digits.")
         return self.root / name[:2] / name
+
+
+def content_hash(data: bytes) -> str:
+    """The name of these bytes in every store: their SHA-256 in 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,9 @@ class RunStore:
     def exists(self) -> bool:
         return self.journal_path.exists()
 
+    @cached_property
     def blobs(self) -> BlobStore:
+        """Programs, reports and traces."""
         return BlobStore(self.root / "blobs")
 
     def journal(self, *, mode: Literal["writer", "reader"] = "writer", any_thread: bool = False) -> SqliteJournal:
