@@ -129,6 +129,10 @@ class Population:
         pool = self._tree.ratings.by_confidence
         return tuple(self.get(pool[i]) for i in rng.sample(range(len(pool)), min(n, len(pool))))
 
+    def youngest(self, n: int) -> Sequence[DesignView]:
+        """The n eligible designs proposed last, the youngest first."""
+        return Views(self._tree.ratings.by_age, self.get)[:n]
+
     def by_niche(self) -> Mapping[str, Sequence[DesignView]]:
         """Rated designs of each niche: the highest rung first, then the fittest."""
         niches = self._tree.ratings.niches

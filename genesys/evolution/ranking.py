@@ -82,6 +82,7 @@ class Ratings:
         self.by_scale = {s: Ranking() for s in scales}
         self.by_value = Ranking()
         self.by_confidence = Ranking()
+        self.by_age = Ranking()
         self.standing = Ranking()
         self.niches: dict[str, Ranking] = {}
         self.niches_by_scale: dict[str, dict[str, Ranking]] = {s: {} for s in scales}
@@ -92,9 +93,10 @@ class Ratings:
     def note(self, record: DesignRecord) -> None:
         """Take in a record whose state or runs have changed."""
         if record.state in (DesignState.IMPLEMENTED, DesignState.VERIFIED):
+            self.by_age.put(record.id, (record.order,))
             self.by_confidence.put(record.id, (confidence(record.state, self.rung(record.id)),))
         else:
-            for ranking in (self.by_confidence, self.by_value, *self.niches.values()):
+            for ranking in (self.by_age, self.by_confidence, self.by_value, *self.niches.values()):
                 ranking.discard(record.id)
             if record.id == self._reference:
                 self._rate_all(self._scales)

@@ -1,0 +1,148 @@
+"""What a selection strategy is, and the rules that every built-in one shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isclose
+from random import Random
+from typing import Literal, Protocol, get_args
+
+from genesys.errors import ConfigError
+from genesys.evolution.design import DesignView
+from genesys.evolution.population import Population
+
+Operator = Literal["mutation", "crossover", "scratch"]
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
+N_PARENTS = {"mutation": 1, "crossover": 2, "scratch": 0}
+
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What the next design is made from: ids of its parents, and of what else its designer may read."""
+
+    operator: Operator
+    parents: tuple[str, ...]
+    references: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class SelectionStrategy(Protocol):
+    """Chooses the parents of the next design. Called for 0, 1, 2, 3 designs as well as for thousands."""
+
+    def select(self, population: Population, *, rng: Random) -> Selection:
+        """Choose.
+
+        Args:
+            population: Valid for this call only.
+            rng: The only source of chance.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRates:
+    """How often each operator is drawn, and how a young population is treated.
+
+    Attributes:
+        mutation, crossover, scratch: Shares; they sum to 1.
+        crossover_from, scratch_from: Implemented designs from which these operators are drawn at all.
+        seed_until: While at most this many designs are verified, one parent is a seed.
+        restart: Probability that all parents are seeds.
+
+    Without seeds the warm-up rules are waived; an operator that lacks parents gives way to one that does not.
+
+    Source: shares Cheng et al. 2025 (arXiv 2506.20249); warm-up as in the published implementation.
+    """
+
+    mutation: float = 0.75
+    crossover: float = 0.20
+    scratch: float = 0.05
+    crossover_from: int = 10
+    scratch_from: int = 20
+    seed_until: int = 10
+    restart: float = 0.05
+
+    def __post_init__(self) -> None:
+        shares = (self.mutation, self.crossover, self.scratch)
+        if not all(0 <= share <= 1 for share in shares) or not isclose(sum(shares), 1.0, abs_tol=1e-6):
+            raise ConfigError(f"Cannot draw operators with shares {shares}; expected numbers from 0 that sum to 1.")
+        if not 0 <= self.restart <= 1:
+            raise ConfigError(f"Cannot restart with probability {self.restart}; expected 0..1.")
+
+    def plan(self, population: Population, rng: Random, pick: Callable[[], DesignView], reason: str = "") -> Selection:
+        """Draw an operator and its parents.
+
+        Args:
+            pick: Draws one parent by the strategy's own rule; called only when there is one to draw.
+            reason: The strategy's, kept in the selection.
+        """
+        operator = self._operator(population, rng)
+        n_parents = N_PARENTS[operator]
+        if n_parents == 0:
+            return Selection(operator=operator, parents=(), reason="from scratch")
+        seeds = population.seeds
+        if len(seeds) >= n_parents and rng.random() < self.restart:
+            drawn = rng.sample(seeds, n_parents)
+            return Selection(operator=operator, parents=tuple(v.id for v in drawn), reason="restart from the seeds")
+        parents: list[str] = []
+        if seeds and population.n_verified <= self.seed_until:
+            parents.append(rng.choice(seeds).id)
+            reason = f"{reason}; one parent is a seed".removeprefix("; ")
+        while len(parents) < n_parents:
+            parents.append(self._another(population, rng, pick, parents))
+        return Selection(operator=operator, parents=tuple(parents), reason=reason)
+
+    def _operator(self, population: Population, rng: Random) -> Operator:
+        warm_up = bool(population.seeds)
+        allowed = {
+            "mutation": len(population.eligible) >= 1,
+            "crossover": len(population.eligible) >= 2
+            and not (warm_up and population.n_implemented < self.crossover_from),
+            "scratch": not (warm_up and population.n_implemented < self.scratch_from),
+        }
+        shares = {"mutation": self.mutation, "crossover": self.crossover, "scratch": self.scratch}
+        weights = [shares[operator] * allowed[operator] for operator in OPERATORS]
+        if sum(weights) > 0:
+            return rng.choices(OPERATORS, weights)[0]
+        return next((o for o in ("mutation", "scratch") if allowed[o]), "scratch")
+
+    def _another(self, population: Population, rng: Random, pick: Callable[[], DesignView], taken: list[str]) -> str:
+        """A parent not taken yet: the strategy's, else after some tries anyone."""
+        for _ in range(_ATTEMPTS):
+            found = pick().id
+            if found not in taken:
+                return found
+        return next(view.id for view in population.sample(rng, len(taken) + 1) if view.id not in taken)
+
+
+def validate_selection(selection: object, population: Population) -> Selection:
+    """Check a strategy's answer.
+
+    Raises:
+        ConfigError: It is no selection, its operator is unknown, or its parents are not what the operator takes.
+    """
+    if not isinstance(selection, Selection):
+        raise ConfigError(
+            f"Cannot use the answer {selection!r} of a selection strategy: it is a {type(selection).__name__}; "
+            f"expected a Selection. Return Selection(operator=..., parents=...)."
+        )
+    if selection.operator not in OPERATORS:
+        raise ConfigError(f"Cannot use operator {selection.operator!r}; expected one of {', '.join(OPERATORS)}.")
+    parents = selection.parents
+    if not isinstance(parents, tuple) or not all(isinstance(p, str) for p in parents):
+        raise ConfigError(f"Cannot use parents {parents!r}; expected a tuple of design ids.")
+    if len(set(parents)) != N_PARENTS[selection.operator] or len(set(parents)) != len(parents):
+        raise ConfigError(
+            f"Cannot use {len(parents)} parents for {selection.operator}: {parents}; expected "
+            f"{N_PARENTS[selection.operator]} different ones."
+        )
+    for parent in parents:
+        if parent not in population or population.confidence_share(parent) is None:
+            raise ConfigError(
+                f"Cannot use parent {parent[:12]!r}: the population has no design of that id that is implemented. "
+                f"Choose from population.eligible."
+            )
+    return selection
