@@ -34,7 +34,7 @@ class MixtureOfExperts(nn.Module):
         """What each expert contributes to each token; shape (B, L, E), rows sum to 1."""
         probability = torch.softmax(self.router(X), dim=-1)
         least = probability.topk(self.n_active, dim=-1).values[..., -1:]
-        kept = probability * torch.where(probability >= least, 1.0, self.floor)
+        kept = torch.where(probability >= least, probability, self.floor * probability)
         return kept / kept.sum(-1, keepdim=True)
 
 
