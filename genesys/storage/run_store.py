@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +33,6 @@ class RunStore:
     def exists(self) -> bool:
         return self.journal_path.exists()
 
-    @cached_property
     def blobs(self) -> BlobStore:
         """Programs, reports and traces."""
         return BlobStore(self.root / "blobs")
