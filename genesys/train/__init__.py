@@ -1,0 +1,19 @@
+"""Data and pre-training. The only package that imports deepspeed, and only inside a training."""
+
+from genesys.train.corpus import END_OF_TEXT, VOCAB_SIZE, Corpus, read_corpus
+from genesys.train.packing import DataOrder, PackedRows
+from genesys.train.schedule import CosineSchedule
+from genesys.train.shards import Shards, load_shards, prepare_shards
+
+__all__ = [
+    "END_OF_TEXT",
+    "VOCAB_SIZE",
+    "Corpus",
+    "CosineSchedule",
+    "DataOrder",
+    "PackedRows",
+    "Shards",
+    "load_shards",
+    "prepare_shards",
+    "read_corpus",
+]

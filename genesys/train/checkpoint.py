@@ -1,0 +1,91 @@
+"""Checkpoints that a killed training resumes from, and the weights file that it ends with.
+
+A checkpoint is a folder that comes into being by one rename, so a kill leaves either the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+_PREFIX = "checkpoint-"
+
+
+def save_checkpoint(out: Path, step: int, state: Mapping[str, Any], save_engine: Callable[[Path], None]) -> Path:
+    """Write the checkpoint before step `step`, then remove the older ones."""
+    final = out / f"{_PREFIX}{step:09d}"
+    temporary = out / f".{final.name}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_engine(temporary)
+    (temporary / "state.json").write_text(json.dumps(dict(state)), encoding="utf-8")
+    if final.exists():
+        shutil.rmtree(final)
+    os.rename(temporary, final)
+    for old in out.glob(f"{_PREFIX}*"):
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def latest_checkpoint(out: Path, fingerprint: str) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint of the same training, with its state; None to start afresh.
+
+    Args:
+        out: The training's folder.
+        fingerprint: Of the request; a checkpoint of another design, recipe, seed or data is passed over.
+    """
+    for path in sorted(out.glob(f"{_PREFIX}*"), reverse=True):
+        try:
+            state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if state.get("fingerprint") == fingerprint:
+            return path, state
+    return None
+
+
+def drop_checkpoints(out: Path) -> None:
+    """Remove all checkpoints: the weights are final, and optimizer state is large."""
+    for path in out.glob(f"{_PREFIX}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def save_weights(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> str:
+    """Write the parameters and buffers of a model as safetensors, by one rename; gives the file's SHA-256.
+
+    A tensor that stands in the model under several names (tied units) is written under the first.
+    """
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    save_file(unique_tensors(model), temporary, metadata=dict(metadata))
+    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    os.rename(temporary, path)
+    return digest
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers with their names, shapes and types, without writing a file."""
+    digest = hashlib.sha256()
+    for name, tensor in unique_tensors(model).items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def unique_tensors(model: nn.Module) -> dict[str, Any]:
+    """Each tensor of the state once, contiguous and on the CPU, in order of names."""
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach().cpu().contiguous()
+    return dict(sorted(tensors.items()))
