@@ -1,0 +1,74 @@
+"""The evaluation's own reading of token shards, independent of the trainer's.
+
+Two readings that must give one loss are a better check (law 1) than one reading used twice. The format is that of
+`genesys.train.shards`; the rows are those of `genesys.train.packing`, and a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genesys.errors import JobFailed
+
+END_OF_TEXT = 256
+N_VALIDATION_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFiles:
+    """A folder of shards, opened for evaluation; `hash` is that of its manifest."""
+
+    path: Path
+    hash: str
+    manifest: dict[str, Any]
+
+    def tokens(self, split: str) -> NDArray[np.int64]:
+        """All tokens of a split.
+
+        Raises:
+            JobFailed: The file does not have the content that the manifest says.
+        """
+        data = (self.path / f"{split}.bin").read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.manifest["files"][f"{split}.bin"]["sha256"]:
+            raise JobFailed("integrity", f"Cannot evaluate on {split}.bin: its content is not what the manifest says.")
+        return np.frombuffer(data, dtype="<u2").astype(np.int64)
+
+    def documents(self, split: str, at_most_bytes: int) -> list[NDArray[np.int64]]:
+        """Whole documents from the front of a split, each with its boundary token at the end.
+
+        At least one, and no more than fit into `at_most_bytes` together.
+        """
+        tokens = self.tokens(split)
+        offsets = np.fromfile(self.path / f"{split}.offsets.bin", dtype="<u8").astype(np.int64)
+        n = max(1, int(np.searchsorted(offsets[1:], at_most_bytes, side="right")))
+        return [tokens[a:b] for a, b in zip(offsets[:n], offsets[1 : n + 1], strict=True)]
+
+
+def open_splits(path: Path) -> SplitFiles:
+    """Open a folder of shards.
+
+    Raises:
+        JobFailed: There is no manifest to read.
+    """
+    try:
+        text = (path / "manifest.json").read_text(encoding="utf-8")
+        return SplitFiles(path=path, hash=hashlib.sha256(text.encode()).hexdigest(), manifest=json.loads(text))
+    except (OSError, ValueError) as error:
+        raise JobFailed("infrastructure", f"Cannot open shards {str(path)!r}: {error}; expected a manifest.json.") from None
+
+
+def validation_rows(tokens: NDArray[np.int64], context: int) -> Tensor:
+    """The fixed rows of the validation loss; shape (R, context + 1), R at most 64, evenly spread over the split."""
+    n_rows = (len(tokens) - 1) // context
+    n = min(n_rows, N_VALIDATION_ROWS)
+    starts = (np.arange(n) * n_rows // n) * context
+    return torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)])
