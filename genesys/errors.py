@@ -70,6 +70,10 @@ class UnitError(GenesysError, ValueError):
 FailureCause = Literal["non-finite", "out-of-memory", "timeout", "error", "killed", "integrity", "infrastructure"]
 
 
+INFRASTRUCTURE_CAUSES: frozenset[FailureCause] = frozenset({"killed", "infrastructure"})
+"""Causes for which no design is to blame; the same job may be tried again."""
+
+
 class JobFailed(GenesysError, RuntimeError):
     """A child process ended without a result.
 

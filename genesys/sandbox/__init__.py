@@ -1,6 +1,6 @@
 """Child processes for generated code."""
 
 from genesys.sandbox.cage import Cage
-from genesys.sandbox.fork_cage import CHECK_MODULES, VERIFY_MODULES, ForkCage
+from genesys.sandbox.fork_cage import CHECK_MODULES, VERIFY_MODULES, ForkCage, isolation
 
-__all__ = ["CHECK_MODULES", "VERIFY_MODULES", "Cage", "ForkCage"]
+__all__ = ["CHECK_MODULES", "VERIFY_MODULES", "Cage", "ForkCage", "isolation"]

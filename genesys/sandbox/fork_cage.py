@@ -165,3 +165,16 @@ def child_environment() -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "DS_ACCELERATOR": "cpu" if not os.environ.get("CUDA_VISIBLE_DEVICES") else "cuda",
     }
+
+
+def isolation() -> dict[str, bool]:
+    """Which layers stand between a design's code and this machine."""
+    return {
+        "child process": True,
+        "process group killed at the deadline": True,
+        "scrubbed environment": True,
+        "dies with its parent": sys.platform == "linux",
+        "file system": False,
+        "network": False,
+        "memory limit": False,
+    }

@@ -1,0 +1,120 @@
+"""Proposes designs by rules on trees, has them checked in a cage, and submits them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from random import Random
+
+import ray
+
+from actors.handles import Objects, RayObjects, TreeHandle
+from actors.messages import CheckTask, Parent, ProposeTask, Submission
+from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed, TransientError
+from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, Event, ProposalFailed
+from genesys.evolution.operators import Proposal, design_name, propose
+from genesys.gau import UnitTree
+from genesys.gau.library import library
+from genesys.ladder import Scale
+from genesys.sandbox import CHECK_MODULES, Cage, ForkCage
+from genesys.storage import content_hash
+
+CHECK_DEADLINE_S = 180.0
+MAX_DUPLICATES = 20
+
+
+class Designer:
+    """One member of the designer pool. Holds no state of the run; may die at any moment.
+
+    Args:
+        name: Its name in the pool, and in the journal.
+        scales: The ladder's scales, for the checker and the size tuner.
+        cage: Where generated code is checked; a warm fork server of its own by default.
+    """
+
+    def __init__(
+        self, name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, *, cage: Cage | None = None,
+        objects: Objects | None = None,
+    ) -> None:  # fmt: skip
+        self._name, self._tree, self._vocab_size = name, tree, vocab_size
+        self._scales = [asdict(scale) for scale in scales]
+        self._cage = cage or ForkCage(preload=CHECK_MODULES)
+        self._objects = objects or RayObjects()
+
+    def __repr__(self) -> str:
+        return self._name
+
+    async def ready(self) -> str:
+        """Answer once the actor runs."""
+        return self._name
+
+    async def design(self, task: ProposeTask | CheckTask) -> None:
+        """Do one task and submit the outcome; idempotent by design id."""
+        match task:
+            case CheckTask():
+                program = await self._objects.get(task.program)
+                tree = UnitTree.from_json(json.loads(program))
+                await self._tree.submit(Submission(events=(await self._checked(tree),)))
+            case ProposeTask():
+                await self._propose(task)
+
+    async def _propose(self, task: ProposeTask) -> None:
+        proposal = await self._new_proposal(task)
+        if isinstance(proposal, ProposalFailed):
+            await self._tree.submit(Submission(events=(proposal,)))
+            return
+        program = encode_program(proposal.tree)
+        proposed = DesignProposed(
+            design=proposal.tree.design_id,
+            name=design_name(proposal.tree),
+            program=content_hash(program),
+            operator=proposal.operator,
+            parents=tuple(parent.design for parent in task.parents),
+            references=task.references,
+            designer=self._name,
+            parts=tuple(unit.name for unit in proposal.tree.units()),
+            detail=proposal.detail,
+        )
+        outcome = await self._checked(proposal.tree)
+        await self._tree.submit(Submission(events=(proposed, outcome), program=self._objects.put(program)))
+
+    async def _new_proposal(self, task: ProposeTask) -> Proposal | ProposalFailed:
+        """Draw proposals until one is new to the run."""
+        rng = Random(task.seed)
+        parents = [await self._read(parent) for parent in task.parents]
+        duplicate = ""
+        for _ in range(MAX_DUPLICATES):
+            try:
+                proposal = propose(task.operator, parents, tuple(library().values()), rng)
+            except ValueError as error:
+                return ProposalFailed(designer=self._name, operator=task.operator, reason=str(error))
+            duplicate = proposal.tree.design_id
+            if await self._tree.claim(duplicate, self._name):
+                return proposal
+        return ProposalFailed(
+            designer=self._name, operator=task.operator, reason="only designs that exist", duplicate_of=duplicate
+        )
+
+    async def _read(self, parent: Parent) -> UnitTree:
+        return UnitTree.from_json(json.loads(await self._objects.get(parent.program)))
+
+    async def _checked(self, tree: UnitTree) -> Event:
+        request = {"tree": tree.to_json(), "scales": self._scales, "vocab_size": self._vocab_size}
+        try:
+            report = await self._cage.run("genesys.checker.job:check", request, deadline_s=CHECK_DEADLINE_S)
+        except JobFailed as failure:
+            if failure.cause in INFRASTRUCTURE_CAUSES:
+                raise TransientError(str(failure)) from failure
+            finding = {"rule": f"check-{failure.cause}", "measured": str(failure), "required": "a verdict", "hint": ""}
+            return DesignRejected(design=tree.design_id, findings=(finding,))
+        if any(finding["severity"] == "error" for finding in report["findings"]):
+            return DesignRejected(design=tree.design_id, findings=tuple(report["findings"]), checker=report["checker"])
+        return DesignImplemented(design=tree.design_id, sizes=report["sizes"], checker=report["checker"])
+
+
+def encode_program(tree: UnitTree) -> bytes:
+    """A design's program as the bytes that the blob store holds."""
+    return json.dumps(tree.to_json(), sort_keys=True).encode()
+
+
+DesignerActor = ray.remote(Designer)

@@ -1,0 +1,261 @@
+"""Keeps the books of a run: the one writer of its journal."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import ray
+
+from actors.handles import Objects, RayObjects
+from actors.messages import Appended, CheckTask, DesignerTask, Done, Parent, ProposeTask, Ref, Submission, Wait
+from genesys.errors import GenesysError
+from genesys.evolution import BookkeepingError, DesignState
+from genesys.evolution.events import Event, ProposalFailed, RunStarted
+from genesys.evolution.fitness import resolve_fitness
+from genesys.evolution.selection import SelectionStrategy, resolve_selection, select_safely
+from genesys.evolution.status import RunStatus, run_status
+from genesys.storage import RunStore, open_tree
+
+log = logging.getLogger(__name__)
+
+NEWS_PER_CALL = 50
+PROGRAMS_CACHED = 256
+SNAPSHOT_EVERY = 500  # events
+SELECTION_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSettings:
+    """What the keeper of the books is told at construction.
+
+    Attributes:
+        selection: A strategy's name, `module:Class`, or the strategy itself.
+        ahead, max_failed_proposals: See `genesys.config.DesignersConfig`.
+        seed: Of the selections.
+    """
+
+    run_folder: Path
+    selection: str | SelectionStrategy
+    selection_options: Mapping[str, Any]
+    seed: int = 0
+    ahead: int = 3
+    max_failed_proposals: int = 200
+    fitness: str = "relative"
+
+
+class EvolutionTree:
+    """The tree of designs behind an actor's mailbox.
+
+    Guarantees: an event is in the journal before anybody hears of it. After a restart it replays the journal and
+    fences its former self.
+    """
+
+    def __init__(self, settings: TreeSettings, *, objects: Objects | None = None) -> None:
+        self._settings = settings
+        self._objects = objects or RayObjects()
+        store = RunStore(settings.run_folder)
+        self._blobs = store.blobs()
+        self._journal = store.journal(any_thread=True)
+        self._tree = open_tree(self._journal, resolve_fitness(settings.fitness))
+        self._selection = resolve_selection(settings.selection, settings.selection_options)
+        self._rng = Random(f"{settings.seed}/{self._journal.last_seq}")
+        self._recent: list[Event] = [entry.event for entry in self._journal.read()]
+        self._programs: OrderedDict[str, Ref] = OrderedDict()
+        self._claims: dict[str, str] = {}  # design -> designer that works on it
+        self._in_hand: set[str] = set()  # designers with a proposal in the making
+        self._failed_in_a_row = 0
+        self._metrics = _TreeMetrics()
+
+    def __repr__(self) -> str:
+        return f"EvolutionTree({self._tree.run.run if self._tree.run else 'new'})"
+
+    # --- the books -----------------------------------------------------------------------------------------
+
+    async def append(self, event: Event, since: int) -> Appended:
+        """Take in one event, if the books allow it; repeating a settled one is accepted and changes nothing.
+
+        Args:
+            since: How many events the caller knows; -1 when it wants no news.
+        """
+        accepted, reason = self._record((event,))
+        news = tuple(self._recent[since : since + NEWS_PER_CALL]) if since >= 0 else ()
+        return Appended(accepted=accepted, reason=reason, seq=self._tree.n_events, news=news)
+
+    async def news(self, since: int) -> tuple[Event, ...]:
+        """The events after the first `since`, at most 50 at a time."""
+        return tuple(self._recent[since : since + NEWS_PER_CALL])
+
+    async def status(self) -> RunStatus:
+        """Where the run stands; also refreshes the dashboard's metrics."""
+        status = run_status(self._tree)
+        self._metrics.show(status)
+        return status
+
+    async def start(self, started: RunStarted, seeds: tuple[Submission, ...]) -> int:
+        """Open the run's books with its seeds, unless they are open; gives the number of events."""
+        if self._tree.run is None:
+            self._record((started,))
+        for seed in seeds:
+            (proposed,) = seed.events
+            assert not isinstance(proposed, RunStarted) and seed.program is not None
+            await self.submit(seed)
+        return self._tree.n_events
+
+    # --- designers -----------------------------------------------------------------------------------------
+
+    async def next_task(self, designer: str) -> DesignerTask:
+        """What a designer should do next."""
+        tree = self._tree
+        if tree.finished or tree.draining:
+            return Done(reason=tree.finished or tree.draining)
+        unchecked = next((d for d in tree.in_state(DesignState.PROPOSED) if d not in self._claims), None)
+        if unchecked is not None:
+            self._claims[unchecked] = designer
+            return CheckTask(design=unchecked, name=tree.record(unchecked).name, program=await self.program(unchecked))
+        limit = self._limit()
+        if limit is not None:
+            return limit
+        return await self._propose_task(designer)
+
+    def _limit(self) -> Wait | Done | None:
+        """Why no new design should be proposed now, if that is so."""
+        tree = self._tree
+        bottom = tree.scales[0]
+        sane = sum(len(tree.in_state(s)) for s in DesignState if s not in (DesignState.PROPOSED, DesignState.REJECTED))
+        coming = len(self._in_hand) + len(self._claims)
+        if sane >= tree.ledger.account(bottom).quota:
+            return Done(reason=f"the quota at {bottom} has all its designs")
+        if self._failed_in_a_row >= self._settings.max_failed_proposals:
+            return Done(reason=f"{self._failed_in_a_row} proposals in a row gave nothing new")
+        if sane + coming >= tree.ledger.account(bottom).quota:
+            return Wait(reason="the last designs are in the making")
+        if len(tree.waiting(bottom)) + coming >= self._settings.ahead:
+            return Wait(reason="enough designs wait for a verifier", seconds=0.2)
+        return None
+
+    async def _propose_task(self, designer: str) -> ProposeTask:
+        population = self._tree.population()
+        selection, failure = select_safely(self._selection, population, self._rng, timeout_s=SELECTION_TIMEOUT_S)
+        if failure is not None:
+            log.warning("selection strategy failed: %s", failure.reason)
+            self._record((failure,))
+            population = self._tree.population()
+        self._in_hand.add(designer)
+        views = [population.get(parent) for parent in selection.parents]
+        return ProposeTask(
+            operator=selection.operator,
+            parents=tuple([
+                Parent(
+                    design=view.id,
+                    name=view.name,
+                    program=await self.program(view.id),
+                    fitness={scale: fitness.value for scale, fitness in view.fitness.items()},
+                    metrics={run.scale: run.metrics for run in self._tree.record(view.id).runs},
+                )
+                for view in views
+            ]),
+            references=selection.references,
+            reason=selection.reason,
+            seed=self._rng.getrandbits(62),
+        )
+
+    async def claim(self, design: str, designer: str) -> bool:
+        """Whether a design is new to the run; if so the designer has it to itself."""
+        if design in self._tree.records or self._claims.get(design, designer) != designer:
+            return False
+        self._claims[design] = designer
+        return True
+
+    async def submit(self, submission: Submission) -> bool:
+        """Take in a designer's outcome with the new program, if any; False when the books refuse it."""
+        first = submission.events[0]
+        if submission.program is not None:
+            self._blobs.put(await self._objects.get(submission.program))
+        accepted, reason = self._record(submission.events)
+        if not accepted:
+            log.info("a submission was refused: %s", reason)
+        if isinstance(first, ProposalFailed):
+            self._failed_in_a_row += 1
+            self._forget(first.designer)
+        else:
+            self._failed_in_a_row = 0
+            designer = self._claims.pop(getattr(first, "design", ""), "")
+            self._forget(designer)
+        return accepted
+
+    async def release(self, designer: str) -> None:
+        """Free what a designer that died had claimed."""
+        self._forget(designer)
+
+    def _forget(self, designer: str) -> None:
+        self._in_hand.discard(designer)
+        self._claims = {design: holder for design, holder in self._claims.items() if holder != designer}
+
+    async def program(self, design: str) -> Ref:
+        """A design's program by reference."""
+        if design not in self._programs:
+            self._programs[design] = self._objects.put(self._blobs.get(self._tree.record(design).program))
+        self._programs.move_to_end(design)
+        if len(self._programs) > PROGRAMS_CACHED:
+            self._programs.popitem(last=False)
+        return self._programs[design]
+
+    # --- the journal ---------------------------------------------------------------------------------------
+
+    def _record(self, events: tuple[Event, ...]) -> tuple[bool, str]:
+        """Check, journal, then apply; events of one call stand or fall together."""
+        if any(self._is_settled(event) for event in events):
+            return True, "settled before"
+        before = self._tree.n_events
+        try:
+            for event in events:
+                self._tree.apply(event)
+        except BookkeepingError as error:
+            if self._tree.n_events != before:  # part of the events went in: rebuild what the journal says
+                self._tree = open_tree(self._journal, self._tree.rule)
+            return False, str(error)
+        try:
+            self._journal.append(events, expected_seq=before)
+        except GenesysError:
+            self._tree = open_tree(self._journal, self._tree.rule)
+            raise
+        self._recent.extend(events)
+        if self._tree.n_events // SNAPSHOT_EVERY != before // SNAPSHOT_EVERY:
+            self._journal.save_snapshot(self._tree.n_events, self._tree.to_snapshot())
+        return True, ""
+
+    def _is_settled(self, event: Event) -> bool:
+        """Whether this very outcome stands in the books, because an answer to it was lost and it came again."""
+        lease = getattr(event, "lease", None)
+        if lease is None or event.kind == "lease_granted" or lease in self._tree.leases:
+            return False
+        design = getattr(event, "design", "")
+        return bool(design) and any(run.lease == lease for run in self._tree.record(design).runs)
+
+
+class _TreeMetrics:
+    """Ray's custom metrics of a run; they show in the dashboard and to Prometheus."""
+
+    def __init__(self) -> None:
+        gauge = ray.util.metrics.Gauge
+        self._designs = gauge("genesys_designs", "Designs by state", tag_keys=("state",))
+        self._quota = gauge("genesys_quota", "Designs at a scale by what became of them", tag_keys=("scale", "what"))
+        self._best = gauge("genesys_best_fitness", "Fitness of the design that leads", tag_keys=("scale",))
+
+    def show(self, status: RunStatus) -> None:
+        for state, n in status.states.items():
+            self._designs.set(n, tags={"state": state})
+        for scale in status.scales:
+            for what in ("quota", "running", "verified", "failed"):
+                self._quota.set(getattr(scale, what), tags={"scale": scale.name, "what": what})
+        if status.best_fitness is not None:
+            self._best.set(status.best_fitness.value, tags={"scale": status.best_scale})
+
+
+EvolutionTreeActor = ray.remote(EvolutionTree)

@@ -1,0 +1,148 @@
+"""Typed clients of the actors, and the object store behind references.
+
+The protocols are what actors and the driver call. A plain instance of the actor's class satisfies its protocol, so
+that everything also runs without Ray; `remote` gives the same methods over a Ray actor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, cast
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
+
+from actors.messages import Appended, DesignerTask, Parent, Progress, ProposeTask, CheckTask, Ref, Submission, VerifierTask, VerifyTask
+from genesys.errors import GenesysError, TransientError
+from genesys.evolution.events import Event, RunStarted
+from genesys.evolution.status import RunStatus
+
+H = TypeVar("H")
+
+CALL_TIMEOUT_S = 120.0
+RETRY_S = 60.0
+
+
+class Objects(Protocol):
+    """Where big values stay while references to them travel."""
+
+    def put(self, value: bytes) -> Ref: ...
+    async def get(self, ref: Ref) -> bytes: ...
+
+
+class RayObjects:
+    """The cluster's object store. An object lives as long as the process that put it."""
+
+    def put(self, value: bytes) -> Ref:
+        return ray.put(value)
+
+    async def get(self, ref: Ref) -> bytes:
+        """Raises TransientError when the object was lost with its owner."""
+        try:
+            return cast(bytes, await asyncio.wait_for(ref, CALL_TIMEOUT_S))
+        except (ray.exceptions.ObjectLostError, TimeoutError) as error:
+            raise TransientError(f"an object was lost: {error}") from error
+
+
+class TreeHandle(Protocol):
+    async def start(self, started: RunStarted, seeds: tuple[Submission, ...]) -> int: ...
+    async def append(self, event: Event, since: int) -> Appended: ...
+    async def news(self, since: int) -> tuple[Event, ...]: ...
+    async def next_task(self, designer: str) -> DesignerTask: ...
+    async def claim(self, design: str, designer: str) -> bool: ...
+    async def submit(self, submission: Submission) -> bool: ...
+    async def release(self, designer: str) -> None: ...
+    async def program(self, design: str) -> Ref: ...
+    async def status(self) -> RunStatus: ...
+
+
+class SchedulerHandle(Protocol):
+    async def lease(self, holder: str) -> VerifierTask: ...
+    async def close_proposals(self) -> None: ...
+    async def release(self, holder: str, cause: str, reason: str) -> int: ...
+
+
+class DesignerHandle(Protocol):
+    async def ready(self) -> str: ...
+    async def design(self, task: ProposeTask | CheckTask) -> None: ...
+
+
+class VerifierHandle(Protocol):
+    async def ready(self) -> str: ...
+    async def verify(self, task: VerifyTask) -> None: ...
+    async def progress(self) -> Progress: ...
+
+
+class _RemoteMethod:
+    """One method of a remote actor as a coroutine function, with a deadline and a retry while the actor restarts."""
+
+    def __init__(self, handle: RemoteHandle, name: str) -> None:
+        self._handle, self._name = handle, name
+
+    async def __call__(self, *args: Any) -> Any:
+        return await self._handle.call(self._name, *args)
+
+
+class RemoteHandle:
+    """Any attribute is a method of the actor.
+
+    Args:
+        timeout_s: Deadline of one call; None for calls that last as long as the work.
+        retries: Whether a call is repeated while the actor is away, for up to a minute. Only for idempotent methods.
+        label: Names a call for the dashboard's task list from its arguments.
+    """
+
+    def __init__(
+        self, actor: Any, *, timeout_s: float | None = CALL_TIMEOUT_S, retries: bool = True,
+        label: Callable[..., str] | None = None,
+    ) -> None:  # fmt: skip
+        self.actor, self._timeout_s, self._retries, self._label = actor, timeout_s, retries, label
+
+    def __getattr__(self, name: str) -> _RemoteMethod:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _RemoteMethod(self, name)
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (self.actor, self._timeout_s, self._retries)
+
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call a method by name.
+
+        Raises:
+            TransientError: The actor is gone or did not answer in time.
+            GenesysError: What the method itself raised.
+        """
+        deadline = asyncio.get_running_loop().time() + RETRY_S
+        while True:
+            try:
+                return await self._once(name, *args)
+            except (ActorDiedError, ActorUnavailableError, GetTimeoutError, TimeoutError) as error:
+                if not self._retries or asyncio.get_running_loop().time() > deadline:
+                    raise TransientError(f"actor call {name}() failed: {type(error).__name__}") from error
+                await asyncio.sleep(0.25)
+            except RayTaskError as error:
+                if isinstance(error.cause, GenesysError):
+                    raise error.cause from None
+                raise
+
+    async def _once(self, name: str, *args: Any) -> Any:
+        method = getattr(self.actor, name)
+        if self._label is not None:
+            method = method.options(name=self._label(name, *args))
+        return await asyncio.wait_for(method.remote(*args), self._timeout_s)
+
+
+def _rebuild(actor: Any, timeout_s: float | None, retries: bool) -> RemoteHandle:
+    return RemoteHandle(actor, timeout_s=timeout_s, retries=retries)
+
+
+def remote(actor: Any, kind: type[H], **options: Any) -> H:
+    """A typed client of a Ray actor: `remote(actor, TreeHandle)`."""
+    return cast(H, RemoteHandle(actor, **options))
+
+
+__all__ = [
+    "DesignerHandle", "Objects", "Parent", "RayObjects", "Ref", "SchedulerHandle", "TreeHandle", "VerifierHandle", "remote",
+]  # fmt: skip

@@ -1,0 +1,107 @@
+"""What travels between actors: small frozen values. Whatever may be large goes as a `Ref`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from genesys.evolution.events import Event
+from genesys.ladder import Scale
+
+Ref = Any
+"""A reference into the object store: a Ray `ObjectRef`, or what another `Objects` gave out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """The answer to an append: whether it was taken, and the journal's news since the caller last looked."""
+
+    accepted: bool
+    reason: str
+    seq: int
+    news: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """A parent as its child's designer sees it: its program by reference, and its measured results."""
+
+    design: str
+    name: str
+    program: Ref
+    fitness: Mapping[str, float]
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposeTask:
+    """Propose one new design from these parents and submit it, checked."""
+
+    operator: str
+    parents: tuple[Parent, ...]
+    references: tuple[str, ...]
+    reason: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckTask:
+    """Check a design that stands in the journal unchecked: a seed, or a proposal whose designer died."""
+
+    design: str
+    name: str
+    program: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyTask:
+    """Pre-train and evaluate one design at one scale, under a lease."""
+
+    lease: int
+    design: str
+    name: str
+    scale: Scale
+    shape: Mapping[str, int]
+    seed: int
+    recipe: str
+    program: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing to do now; ask again later."""
+
+    reason: str
+    seconds: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Nothing to do any more."""
+
+    reason: str
+
+
+DesignerTask = ProposeTask | CheckTask | Wait | Done
+VerifierTask = VerifyTask | Wait | Done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a designer has to tell the tree: events, and the program they name (by reference) if it is new."""
+
+    events: tuple[Event, ...]
+    program: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a verifier is with its verification."""
+
+    design: str = ""
+    scale: str = ""
+    n_tokens: int = 0
+    loss_nats: float = float("nan")
+    tokens_per_s: float = 0.0
+    stage: str = "idle"

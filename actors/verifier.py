@@ -1,0 +1,166 @@
+"""Pre-trains and evaluates designs in caged child processes, and records what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ray
+
+from actors.handles import Objects, RayObjects, TreeHandle
+from actors.messages import Progress, Ref, VerifyTask
+from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
+from genesys.evolution.events import LeaseRefunded, VerificationFailed, VerificationRecorded
+from genesys.gau import UnitTree
+from genesys.sandbox import Cage, ForkCage
+from genesys.storage import RunStore
+from genesys.verification import VerificationRequest, read_progress, verify
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """A corpus' token shards as they travel: the files of the folder by reference, and its content hash."""
+
+    hash: str
+    files: Mapping[str, Ref]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifierSettings:
+    """What a verifier is told at construction.
+
+    Attributes:
+        run_folder: Where artifacts go; shared by all hosts.
+        cache_folder: Where this host keeps its copy of the shards.
+    """
+
+    run_folder: Path
+    cache_folder: Path
+    threads: int = 1
+    deadline_s: float = 1800.0
+    probes: bool = True
+
+
+class Verifier:
+    """One member of the verifier pool. Holds no state of the run; may die at any moment, its lease comes back."""
+
+    def __init__(
+        self, name: str, tree: TreeHandle, settings: VerifierSettings, data: Data, *, cage: Cage | None = None,
+        objects: Objects | None = None,
+    ) -> None:  # fmt: skip
+        self._name, self._tree, self._settings, self._data = name, tree, settings, data
+        self._cage = cage or ForkCage()
+        self._objects = objects or RayObjects()
+        self._store = RunStore(settings.run_folder)
+        self._task: VerifyTask | None = None
+        self._metrics = _VerifierMetrics(name)
+
+    def __repr__(self) -> str:
+        return self._name
+
+    async def ready(self) -> str:
+        """Answer once the actor runs and its host has the shards."""
+        await _fetch_shards(self._data, self._settings.cache_folder, self._objects)
+        return self._name
+
+    async def progress(self) -> Progress:
+        """How far the verification in hand is."""
+        if self._task is None:
+            return Progress()
+        seen = read_progress(self._work_folder(self._task))
+        self._metrics.tokens_per_s(seen.tokens_per_s)
+        return Progress(
+            design=self._task.name, scale=self._task.scale.name, n_tokens=seen.n_tokens, loss_nats=seen.loss_nats,
+            tokens_per_s=seen.tokens_per_s, stage=seen.stage,
+        )  # fmt: skip
+
+    async def verify(self, task: VerifyTask) -> None:
+        """Do one verification and record its outcome under its lease."""
+        self._task = task
+        try:
+            event = await self._outcome(task)
+        finally:
+            self._task = None
+        answer = await self._tree.append(event, -1)
+        if not answer.accepted:
+            log.warning("the outcome of lease %d was refused: %s", task.lease, answer.reason)
+
+    async def _outcome(self, task: VerifyTask) -> VerificationRecorded | VerificationFailed | LeaseRefunded:
+        folder = self._work_folder(task)
+        folder.mkdir(parents=True, exist_ok=True)
+        program = await self._objects.get(task.program)
+        request = VerificationRequest(
+            tree=UnitTree.from_json(json.loads(program)).to_json(),
+            shape=dict(task.shape),
+            scale=asdict(task.scale),
+            shards=str(_shards_folder(self._settings.cache_folder, self._data.hash)),
+            seed=task.seed,
+            out=str(folder),
+            n_threads=self._settings.threads,
+            probes=self._settings.probes,
+            deadline_s=self._settings.deadline_s,
+        )
+        try:
+            report = await verify(request, self._cage)
+        except JobFailed as failure:
+            log.info("%s at %s failed: %s", task.name, task.scale.name, failure)
+            if failure.cause in INFRASTRUCTURE_CAUSES:
+                return LeaseRefunded(lease=task.lease, cause=failure.cause, reason=str(failure)[:500])
+            return VerificationFailed(
+                lease=task.lease, design=task.design, scale=task.scale.name, seed=task.seed, recipe=task.recipe,
+                cause=failure.cause, reason=str(failure)[:500],
+            )  # fmt: skip
+        blob = await asyncio.to_thread(self._store.blobs().put, json.dumps(report.to_json(), sort_keys=True).encode())
+        return VerificationRecorded(
+            lease=task.lease, design=task.design, scale=task.scale.name, seed=task.seed, recipe=task.recipe,
+            metrics=report.metrics, report=blob, seconds=report.seconds, n_tokens=report.n_tokens,
+        )  # fmt: skip
+
+    def _work_folder(self, task: VerifyTask) -> Path:
+        return self._store.artifacts / task.design[:16] / f"{task.scale.name}-seed{task.seed}"
+
+
+class _VerifierMetrics:
+    """Ray's custom metrics of one verifier; they show in the dashboard and to Prometheus."""
+
+    def __init__(self, name: str) -> None:
+        self._tokens_per_s = ray.util.metrics.Gauge(
+            "genesys_tokens_per_s", "Tokens a second of the pre-training in hand", tag_keys=("verifier",)
+        )
+        self._tokens_per_s.set_default_tags({"verifier": name})
+
+    def tokens_per_s(self, value: float) -> None:
+        self._tokens_per_s.set(value)
+
+
+def pack_shards(folder: Path, content_hash: str, objects: Objects) -> Data:
+    """Put a folder of shards into the object store."""
+    return Data(hash=content_hash, files={f.name: objects.put(f.read_bytes()) for f in sorted(folder.iterdir())})
+
+
+def _shards_folder(cache_folder: Path, content_hash: str) -> Path:
+    return cache_folder / "shards" / content_hash[:16]
+
+
+async def _fetch_shards(data: Data, cache_folder: Path, objects: Objects) -> None:
+    """Write the shards to this host's cache, unless they are there; killed half-way, it leaves nothing."""
+    folder = _shards_folder(cache_folder, data.hash)
+    if folder.exists():
+        return
+    temporary = folder.with_name(f".{folder.name}-{id(data)}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    for name, ref in data.files.items():
+        (temporary / name).write_bytes(await objects.get(ref))
+    try:
+        temporary.rename(folder)
+    except OSError:
+        assert folder.exists(), "another verifier of this host wrote the same shards"
+
+
+VerifierActor = ray.remote(Verifier)

@@ -1,0 +1,103 @@
+"""The Ray session that a run lives in: a cluster of its own on a laptop, the surrounding one under `ray job`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from genesys.errors import ConfigError
+
+OBJECT_STORE_BYTES = 200_000_000
+_TEMPORARY = "/tmp" if os.name == "posix" else None  # socket paths are limited to about 107 bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A connection to Ray.
+
+    Attributes:
+        is_local: Whether the cluster was started for this run and ends with it.
+        dashboard_url: Where to watch; "" without a dashboard.
+    """
+
+    is_local: bool
+    dashboard_url: str
+    n_hosts: int
+
+
+def is_job() -> bool:
+    """Whether this process was started inside a Ray cluster, by `ray job submit` for instance."""
+    return bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"))
+
+
+@contextmanager
+def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Iterator[Session]:
+    """Join the surrounding cluster, or start one on this machine and end it afterwards.
+
+    A connection that the process already has is used and left open.
+
+    Args:
+        namespace: Ray namespace of the run's named actors.
+        n_cpus: CPUs that a cluster of one's own offers; may exceed the machine's, since service actors mostly wait.
+    """
+    if ray.is_initialized():
+        yield _describe(is_local=False)
+        return
+    if is_job():
+        ray.init(namespace=namespace, log_to_driver=False, logging_level=logging.WARNING)
+        try:
+            yield _describe(is_local=False)
+        finally:
+            ray.shutdown()
+        return
+    folder = tempfile.mkdtemp(prefix="gen-", dir=_TEMPORARY)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(
+            address="local",
+            namespace=namespace,
+            num_cpus=n_cpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=dashboard,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _temp_dir=folder,
+        )
+        yield _describe(is_local=True)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_cards(n_verifiers: int, gpus_each: float, accelerator_type: str | None, session: Session) -> None:
+    """Refuse to wait for cards that a cluster of one's own will never get.
+
+    Raises:
+        ConfigError: On a laptop, more GPUs are asked for than there are. A real cluster may still grow.
+    """
+    offered = ray.cluster_resources()
+    if session.is_local and gpus_each > offered.get("GPU", 0.0):
+        raise ConfigError(
+            f"Cannot reserve {gpus_each:g} GPUs for a verifier: this machine offers {offered.get('GPU', 0.0):g}. Set "
+            f"verifiers.gpus_per_verification: 0, or submit the run to a cluster."
+        )
+
+
+def _describe(*, is_local: bool) -> Session:
+    url = getattr(ray.get_runtime_context(), "dashboard_url", "") or ""
+    try:
+        from ray._private.worker import get_dashboard_url
+
+        url = url or get_dashboard_url() or ""
+    except ImportError:
+        pass
+    hosts = sum(1 for node in ray.nodes() if node["Alive"])
+    return Session(is_local=is_local, dashboard_url=f"http://{url}" if url and "://" not in url else url, n_hosts=hosts)

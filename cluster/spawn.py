@@ -1,0 +1,76 @@
+"""Starts the actors with their names, resources and restarts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.budget_scheduler import BudgetSchedulerActor, SchedulerSettings
+from actors.designer import DesignerActor
+from actors.evolution_tree import EvolutionTreeActor, TreeSettings
+from actors.handles import DesignerHandle, SchedulerHandle, TreeHandle, VerifierHandle, remote
+from actors.messages import VerifyTask
+from actors.verifier import Data, VerifierActor, VerifierSettings
+from genesys.config import VerifiersConfig
+from genesys.ladder import Scale
+
+_FOREVER: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
+N_CONCURRENT = 64  # calls that a service actor may have open at once
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """An actor and its typed client."""
+
+    name: str
+    actor: Any
+    handle: Any
+
+
+def spawn_tree(settings: TreeSettings) -> TreeHandle:
+    """The keeper of the books; after a crash Ray starts it again and it replays its journal."""
+    actor = EvolutionTreeActor.options(
+        name="EvolutionTree", get_if_exists=False, num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER
+    ).remote(settings)
+    return remote(actor, TreeHandle)
+
+
+def spawn_scheduler(tree: TreeHandle, settings: SchedulerSettings) -> SchedulerHandle:
+    """The granter of leases; after a crash it replays the tree's events."""
+    actor = BudgetSchedulerActor.options(
+        name="BudgetScheduler", num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER
+    ).remote(tree, settings)
+    return remote(actor, SchedulerHandle)
+
+
+def spawn_designer(name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int) -> Spawned:
+    """One designer. It is not restarted by Ray: the driver starts a new one and frees what the old one held."""
+    actor = DesignerActor.options(name=name, num_cpus=0.5).remote(name, tree, scales, vocab_size)
+    return Spawned(name, actor, remote(actor, DesignerHandle, timeout_s=None, retries=False, label=_label))
+
+
+def spawn_verifier(
+    name: str, tree: TreeHandle, config: VerifiersConfig, settings: VerifierSettings, data: Data
+) -> Spawned:
+    """One verifier, on a reserved accelerator if the configuration says so; it waits until there is one."""
+    resources: dict[str, Any] = {"num_cpus": config.threads if not config.gpus_per_verification else 1}
+    if config.gpus_per_verification:
+        resources["num_gpus"] = config.gpus_per_verification
+    if config.accelerator_type:
+        resources["accelerator_type"] = config.accelerator_type
+    actor = VerifierActor.options(name=name, max_concurrency=4, **resources).remote(name, tree, settings, data)
+    return Spawned(name, actor, remote(actor, VerifierHandle, timeout_s=None, retries=False, label=_label))
+
+
+def _label(method: str, *args: Any) -> str:
+    """What the dashboard's task list calls an actor call."""
+    task = args[0] if args else None
+    if isinstance(task, VerifyTask):
+        return f"verify {task.name} at {task.scale.name}"
+    return f"{method} {getattr(task, 'operator', getattr(task, 'name', ''))}".strip()
+
+
+def cache_folder() -> Path:
+    """Where a host keeps prepared corpora."""
+    return Path.home() / ".cache" / "genesys"

@@ -1,0 +1,5 @@
+"""`python -m genesys`."""
+
+from genesys.cli import main
+
+main()

@@ -1,0 +1,316 @@
+"""Genesys from Python: start an evolution, read a run, check and verify a design.
+
+    run = genesys.evolve("configs/quickstart.yaml", selection=MyStrategy())
+    run.leaderboard()[0]
+    run.best().build(scale="cpu-1")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from genesys.config import RunConfig, config_from_mapping, load_config, load_design
+from genesys.errors import ConfigError, suggest
+from genesys.evolution import DesignRecord, EvolutionTree, LeaderboardRow, leaderboard
+from genesys.evolution.fitness import probe_names, resolve_fitness
+from genesys.gau import UnitTree, compose
+from genesys.gau.library import library
+from genesys.ladder import LADDERS, Ladder, Scale
+from genesys.storage import RunStore, open_tree
+
+if TYPE_CHECKING:
+    from cluster.driver import Snapshot
+    from cluster.session import Session
+    from genesys.evolution.promotion import PromotionStrategy
+    from genesys.evolution.selection import SelectionStrategy
+    from genesys.model import GAM
+    from genesys.verification import VerificationReport
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """One design of a run, or a design file."""
+
+    name: str
+    tree: UnitTree
+    ladder: Ladder
+    sizes: Mapping[str, Mapping[str, Any]]
+    vocab_size: int
+
+    @property
+    def id(self) -> str:
+        return self.tree.design_id
+
+    def source(self, scale: str | None = None) -> str:
+        """One self-contained Python file that needs torch alone; `build(seed=0)` in it gives the model."""
+        from genesys.model import to_source
+
+        return to_source(self.tree, self._shape(scale))
+
+    def build(self, scale: str | None = None, *, seed: int = 0, trust: bool = False) -> GAM:
+        """The freshly initialised model at a scale of its ladder (the lowest by default), in this process.
+
+        Args:
+            trust: Needed when a unit is not the library's own, since building runs its code.
+
+        Raises:
+            ConfigError: A unit of foreign origin and no `trust`.
+        """
+        from genesys.model import build_model
+
+        foreign = [unit.name for unit in self.tree.units() if unit not in set(library().values())]
+        if foreign and not trust:
+            raise ConfigError(
+                f"Cannot build design {self.name!r}: its units {', '.join(foreign)} are not the library's, and building "
+                f"runs their code in this process. Read it with source(), then pass trust=True."
+            )
+        return build_model(self.tree, self._shape(scale), seed=seed)
+
+    def _shape(self, scale: str | None) -> Any:
+        from genesys.model import ModelShape, tune_sizes
+
+        name = scale or self.ladder.names[0]
+        if name in self.sizes:
+            return ModelShape(**{key: self.sizes[name][key] for key in ("vocab_size", "d_model", "n_blocks")})
+        return tune_sizes(self.tree, [find_scale(name, self.ladder)], self.vocab_size)[0].shape
+
+
+class Run:
+    """A run's books, read from its folder. A snapshot: open it again to see news."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = RunStore(folder)
+        journal = self.store.journal(mode="reader")
+        try:
+            self.tree: EvolutionTree = open_tree(journal, resolve_fitness())
+        finally:
+            journal.close()
+
+    @property
+    def name(self) -> str:
+        return self.store.root.name
+
+    def leaderboard(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """Rated designs, best first, as `{design, name, scale, fitness, interval, val_bpb, probes, n_params, n_tokens}`."""
+        return [_row_to_json(row) for row in leaderboard(self.tree, limit)]
+
+    def best(self) -> Design:
+        """The design that leads.
+
+        Raises:
+            ConfigError: No design is rated yet.
+        """
+        rows = leaderboard(self.tree, 1)
+        if not rows:
+            raise ConfigError(f"Cannot name the best design of run {self.name!r}: none is rated yet. Let it go on with --resume.")
+        return self.design(rows[0].design)
+
+    def record(self, reference: str) -> DesignRecord:
+        """The books' entry of a design, by its name, its id or the beginning of its id.
+
+        Raises:
+            ConfigError: None or several designs answer to that.
+        """
+        found = [r for r in self.tree if reference == r.name or r.id.startswith(reference)]
+        if len(found) != 1:
+            names = [r.name for r in self.tree]
+            what = "several designs begin so" if found else "there is no such design"
+            raise ConfigError(f"Cannot find design {reference!r} in run {self.name!r}: {what}.{suggest(reference, names)}")
+        return found[0]
+
+    def design(self, reference: str) -> Design:
+        """A design by name or id."""
+        record = self.record(reference)
+        program = json.loads(self.store.blobs().get(record.program))
+        config = config_from_mapping(self.tree.run.config if self.tree.run else {})
+        vocab = next((size["vocab_size"] for size in record.sizes.values()), VOCAB_SIZE)
+        return Design(record.name, UnitTree.from_json(program), config.resolved_ladder(), record.sizes, vocab)
+
+    def report(self, reference: str, scale: str) -> dict[str, Any]:
+        """The full report of one verification.
+
+        Raises:
+            ConfigError: The design was not verified there.
+        """
+        record = self.record(reference)
+        runs = record.committed(scale)
+        if not runs:
+            raise ConfigError(f"Cannot show {record.name!r} at scale {scale!r}: it was not verified there.")
+        return cast("dict[str, Any]", json.loads(self.store.blobs().get(runs[0].report)))
+
+
+VOCAB_SIZE = 257  # bytes and the end-of-text token
+
+
+def evolve(
+    config: str | Path | RunConfig,
+    *,
+    selection: SelectionStrategy | None = None,
+    promotion: PromotionStrategy | None = None,
+    resume: bool = False,
+    run_folder: Path | None = None,
+    dashboard: bool = True,
+    on_snapshot: Callable[[Snapshot], None] = lambda _: None,
+    on_session: Callable[[Session], None] = lambda _: None,
+) -> Run:
+    """Run an evolution to its end, and open its books.
+
+    Args:
+        config: A YAML file, or a configuration.
+        selection, promotion: Strategies of one's own, instead of the configured ones.
+        resume: Go on with the last run of this configuration.
+        run_folder: Where the run lives; by default a new folder under `storage.url`.
+    """
+    from cluster.evolve import evolve as run_evolution
+
+    loaded = config if isinstance(config, RunConfig) else load_config(config)
+    stem = loaded.name or (Path(config).stem if not isinstance(config, RunConfig) else "run")
+    folder = run_folder or run_folder_for(loaded, stem, resume=resume)
+    run_evolution(
+        loaded, folder, resume=resume, selection=selection, promotion=promotion, dashboard=dashboard,
+        on_snapshot=on_snapshot, on_session=on_session,
+    )  # fmt: skip
+    return Run(folder)
+
+
+def run_folder_for(config: RunConfig, stem: str, *, resume: bool) -> Path:
+    """The folder of the last run of a configuration, or of its next one: `runs/quickstart-3`.
+
+    Under `ray job` a relative `storage.url` is taken below the home folder, because the job's own folder vanishes.
+    """
+    from cluster.session import is_job
+
+    root = Path(config.storage.url).expanduser()
+    if is_job() and not root.is_absolute():
+        root = Path.home() / "genesys" / root
+    numbers = sorted(
+        int(path.name.rpartition("-")[2])
+        for path in root.glob(f"{stem}-*")
+        if path.name.rpartition("-")[0] == stem and path.name.rpartition("-")[2].isdigit()
+    )
+    if resume and not numbers:
+        raise ConfigError(f"Cannot resume {stem!r}: there is no run of it under {str(root)!r}. Start it without --resume.")
+    number = numbers[-1] if resume else (numbers[-1] + 1 if numbers else 1)
+    return (root / f"{stem}-{number}").absolute()
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run by its folder, or by its name under `runs/`.
+
+    Raises:
+        ConfigError: No such run.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path("runs") / path
+    if not folder.is_dir():
+        near = suggest(str(path), (p.name for p in Path("runs").glob("*"))) if Path("runs").is_dir() else ""
+        raise ConfigError(f"Cannot find run {str(path)!r}: neither a folder nor a name under 'runs'.{near} `genesys runs` lists them.")
+    return Run(folder)
+
+
+def check(reference: str, ladder: str = "cpu") -> dict[str, Any]:
+    """Check a design: `{verdict: sane|rejected|unchecked, findings: [...], sizes: {...}}`."""
+    from genesys.checker import check_static
+    from genesys.errors import JobFailed, UnitError
+    from genesys.sandbox import CHECK_MODULES, ForkCage
+
+    try:
+        tree = load_design(reference)
+    except ConfigError as error:
+        if isinstance(error.__cause__, UnitError):
+            return {"verdict": "rejected", "findings": [f.to_json() for f in error.__cause__.findings], "sizes": {}}
+        raise
+    static = check_static(tree)
+    if static:
+        return {"verdict": "rejected", "findings": [f.to_json() for f in static], "sizes": {}}
+    scales = [asdict(scale) for scale in LADDERS[ladder].scales]
+
+    async def run() -> dict[str, Any]:
+        async with ForkCage(preload=CHECK_MODULES) as cage:
+            request = {"tree": tree.to_json(), "scales": scales, "vocab_size": VOCAB_SIZE}
+            return await cage.run("genesys.checker.job:check", request, deadline_s=300.0)
+
+    try:
+        answer = asyncio.run(run())
+    except JobFailed as failure:
+        finding = {"rule": f"check-{failure.cause}", "unit": tree.unit.name, "line": None, "measured": str(failure)}
+        return {"verdict": "unchecked", "findings": [finding | {"required": "a verdict", "hint": ""}], "sizes": {}}
+    rejected = any(finding["severity"] == "error" for finding in answer["findings"])
+    return {"verdict": "rejected" if rejected else "sane", "findings": answer["findings"], "sizes": answer["sizes"]}
+
+
+def find_scale(name: str, ladder: Ladder | None = None) -> Scale:
+    """A scale of a ladder, or of those that ship."""
+    known = {s.name: s for shipped in (ladder, *LADDERS.values()) if shipped for s in shipped.scales}
+    if name not in known:
+        raise ConfigError(f"Cannot find scale {name!r}; expected one of {', '.join(known)}.{suggest(name, known)}")
+    return known[name]
+
+
+def verify(
+    reference: str, scale: str = "cpu-1", *, corpus: str = "python-docs", seed: int = 0, threads: int = 1,
+    probes: bool = True, out: Path | None = None,
+) -> VerificationReport:  # fmt: skip
+    """Pre-train and evaluate one design at one scale, outside any run.
+
+    Args:
+        out: Where the weights go; a temporary folder, removed afterwards, by default.
+
+    Raises:
+        ConfigError: The design does not pass the checker's shape stage.
+        JobFailed: The verification failed; the cause says why.
+    """
+    from cluster.spawn import cache_folder
+    from genesys.sandbox import ForkCage
+    from genesys.train.shards import prepare_shards
+    from genesys.verification import VerificationRequest
+    from genesys.verification import verify as run_verification
+
+    tree, found = load_design(reference), find_scale(scale)
+    shards = prepare_shards(corpus, cache_folder())
+
+    async def run(folder: Path) -> VerificationReport:
+        async with ForkCage() as cage:
+            request = {"tree": tree.to_json(), "scales": [asdict(found)], "vocab_size": shards.vocab_size}
+            checked = await cage.run("genesys.checker.job:check", request, deadline_s=300.0)
+            if any(finding["severity"] == "error" for finding in checked["findings"]):
+                first = checked["findings"][-1]
+                raise ConfigError(f"Cannot verify design {reference!r}: [{first['rule']}] {first['measured']}. See `genesys check`.")
+            shape = {key: checked["sizes"][scale][key] for key in ("vocab_size", "d_model", "n_blocks")}
+            return await run_verification(
+                VerificationRequest(
+                    tree=tree.to_json(), shape=shape, scale=asdict(found), shards=str(shards.path), seed=seed,
+                    out=str(folder), n_threads=threads, probes=probes,
+                ),  # fmt: skip
+                cage,
+            )
+
+    if out is not None:
+        return asyncio.run(run(out))
+    with tempfile.TemporaryDirectory(prefix="genesys-verify-") as folder:
+        return replace(asyncio.run(run(Path(folder))), weights="")
+
+
+def _row_to_json(row: LeaderboardRow) -> dict[str, Any]:
+    return {
+        "design": row.design,
+        "name": row.name,
+        "scale": row.scale,
+        "fitness": row.fitness.value,
+        "interval": [row.fitness.low, row.fitness.high],
+        "val_bpb": row.metrics.get("test_bpb"),
+        "probes": {name: row.metrics[f"probe_{name}"] for name in probe_names(row.metrics)},
+        "n_params": row.size.get("n_params"),
+        "n_tokens": row.n_tokens,
+        "is_seed": row.is_seed,
+        "operator": row.operator,
+        "seconds": row.seconds,
+    }
+
+
+__all__ = ["Design", "Run", "check", "compose", "evolve", "open_run", "verify"]

@@ -1,0 +1,88 @@
+"""The display of a running evolution."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from cluster.driver import Snapshot
+    from cluster.session import Session
+
+PLAIN_EVERY_S = 15.0
+
+
+class Display:
+    """Draws snapshots: live on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, live: Live | None) -> None:
+        self._console, self._live = console, live
+        self._started = time.monotonic()
+        self._last_plain = float("-inf")
+
+    def session(self, session: Session) -> None:
+        where = "this machine" if session.is_local else f"the cluster of {session.n_hosts} hosts"
+        dashboard = f", dashboard at {session.dashboard_url}" if session.dashboard_url else ""
+        self._console.print(f"Ray on {where}{dashboard}")
+
+    def show(self, snapshot: Snapshot) -> None:
+        if self._live is not None:
+            self._live.update(self._drawing(snapshot))
+        elif time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
+            self._last_plain = time.monotonic()
+            self._console.print(self._line(snapshot))
+
+    def _elapsed(self) -> str:
+        seconds = int(time.monotonic() - self._started)
+        return f"{seconds // 60}:{seconds % 60:02d}"
+
+    def _best(self, snapshot: Snapshot) -> str:
+        status = snapshot.status
+        if status.best_fitness is None:
+            return "no design rated yet"
+        return f"best {status.best_name} at {status.best_scale}, fitness {status.best_fitness.value:+.2f}"
+
+    def _line(self, snapshot: Snapshot) -> str:
+        rungs = ", ".join(f"{s.name} {s.verified + s.failed}/{s.quota}" for s in snapshot.status.scales)
+        return f"{self._elapsed()}  verified {rungs}; {snapshot.status.n_designs} designs; {self._best(snapshot)}"
+
+    def _drawing(self, snapshot: Snapshot) -> Any:
+        status = snapshot.status
+        rungs = Table.grid(padding=(0, 2))
+        for scale in status.scales:
+            done = scale.verified + scale.failed
+            detail = f"{done}/{scale.quota} verified" + (f", {scale.failed} failed" if scale.failed else "")
+            detail += f", {scale.running} running" if scale.running else ""
+            rungs.add_row(scale.name, ProgressBar(total=max(1, scale.quota), completed=done, width=30), detail)
+        states = ", ".join(f"{n} {state}" for state, n in status.states.items() if n)
+        work = [
+            Text(f"{name}: {p.stage} {p.design} at {p.scale}, {p.n_tokens:,} tokens, loss {p.loss_nats:.3f}, {p.tokens_per_s:,.0f} tokens/s")
+            for name, p in snapshot.verifiers.items()
+            if p.design
+        ]
+        head = Text(f"{self._elapsed()}  designs: {states or 'none'}; {self._eta(status)}")
+        return Group(head, rungs, Text(self._best(snapshot)), *work)
+
+    def _eta(self, status: Any) -> str:
+        """Time left, if every verification still allowed takes as long as its scale's have so far."""
+        done = sum(s.verified + s.failed for s in status.scales)
+        total = sum(s.quota for s in status.scales)
+        return f"{done} of {total} verifications"
+
+
+@contextmanager
+def progress_display(console: Console) -> Iterator[Display]:
+    """A display that is live while the block runs, where the console is a terminal."""
+    if not console.is_terminal:
+        yield Display(console, None)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield Display(console, live)

@@ -1,0 +1,42 @@
+"""`genesys doctor`: what this machine offers, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from importlib import metadata
+
+from genesys.cli._output import AsJson, print_json
+
+_EXTRAS = {"llm": "litellm", "knowledge": "qdrant_client", "eval": "lm_eval", "export": "pyarrow", "vllm": "vllm"}
+
+
+def command(as_json: AsJson = False) -> None:
+    """Show what a run would find here: software, cores, cards, isolation."""
+    import psutil
+    import torch
+
+    from genesys.sandbox import isolation
+
+    facts = {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in ("torch", "ray", "deepspeed", "numpy")},
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in _EXTRAS.items()},
+        "isolation": isolation(),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    import typer
+
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    typer.echo(f"Python {facts['python']} with {packages}")
+    typer.echo(f"{facts['cores']} cores, {facts['memory_gb']} GB of memory, GPUs: {', '.join(facts['gpus']) or 'none'}")
+    absent = [extra for extra, present in facts["extras"].items() if not present]
+    typer.echo("Optional parts not installed: " + (", ".join(absent) or "none") + (f" (pip install 'genesys-evolution[{absent[0]}]')" if absent else ""))
+    typer.echo("Isolation of designs' code: " + "; ".join(f"{layer} {'on' if on else 'OFF'}" for layer, on in facts["isolation"].items()))

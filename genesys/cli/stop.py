@@ -1,0 +1,20 @@
+"""`genesys stop RUN`: let a run finish what it does, and end."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")]) -> None:
+    """Drain a run: verifications that run may finish, nothing new starts."""
+    from cluster.evolve import STOP_FILE
+    from genesys.api import open_run
+    from genesys.errors import ConfigError
+
+    opened = open_run(run)
+    if opened.tree.finished:
+        raise ConfigError(f"Cannot stop run {opened.name!r}: it has ended ({opened.tree.finished}).")
+    (opened.store.root / STOP_FILE).touch()
+    typer.echo(f"Asked {opened.name} to stop; its driver drains it within seconds. Go on later with --resume.")

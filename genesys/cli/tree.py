@@ -1,0 +1,43 @@
+"""`genesys tree RUN`: who descends from whom."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from genesys.cli._output import AsJson, print_json
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the evolution as a tree: each design below its first parent."""
+    from genesys.api import open_run
+
+    opened = open_run(run)
+    if as_json:
+        print_json([_entry(opened.tree, record) for record in opened.tree])
+        return
+    from rich.console import Console
+    from rich.tree import Tree
+
+    root = Tree(f"[bold]{opened.name}[/bold]")
+    branches: dict[str, Any] = {}
+    for record in opened.tree:
+        above = branches.get(record.parents[0]) if record.parents else None
+        fitness = tuple(opened.tree.ratings.fitness(record.id).items())
+        result = f"{fitness[-1][1].value:+.2f} at {fitness[-1][0]}" if fitness else record.state.value
+        others = "".join(f" x {opened.record(parent).name}" for parent in record.parents[1:])
+        label = f"{record.name}  [dim]{record.operator}{others}[/dim]  {result}"
+        branches[record.id] = (above if above is not None else root).add(label)
+    Console().print(root)
+
+
+def _entry(tree: Any, record: Any) -> dict[str, Any]:
+    fitness = {scale: value.value for scale, value in tree.ratings.fitness(record.id).items()}
+    return {
+        "design": record.id, "name": record.name, "parents": list(record.parents), "operator": record.operator,
+        "state": record.state.value, "fitness": fitness,
+    }  # fmt: skip

@@ -1,0 +1,25 @@
+"""YAML to frozen dataclasses."""
+
+from genesys.config.designs import load_design
+from genesys.config.run import (
+    DesignersConfig,
+    RunConfig,
+    StorageConfig,
+    StrategyConfig,
+    VerifiersConfig,
+    config_from_mapping,
+    load_config,
+    strategy,
+)
+
+__all__ = [
+    "DesignersConfig",
+    "RunConfig",
+    "StorageConfig",
+    "StrategyConfig",
+    "VerifiersConfig",
+    "config_from_mapping",
+    "load_config",
+    "load_design",
+    "strategy",
+]

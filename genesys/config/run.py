@@ -1,0 +1,149 @@
+"""The configuration of a run: one YAML file, read into frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genesys.config.reader import read
+from genesys.errors import ConfigError, suggest
+from genesys.gau.library import SEED_NAMES
+from genesys.ladder import LADDERS, Ladder, Scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyConfig:
+    """A strategy by name, or one's own by `module:Class`, with its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesignersConfig:
+    """The pool that proposes designs.
+
+    Attributes:
+        n: Actors.
+        ahead: Designs that may wait for a verifier before proposing pauses, so that results reach the designers.
+        max_failed: Failed proposals in a row after which a run stops proposing.
+    """
+
+    n: int = 1
+    ahead: int = 3
+    max_failed: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiersConfig:
+    """The pool that pre-trains and evaluates.
+
+    Attributes:
+        n: Actors; by default one for each CPU of the machine, at most 2 on a laptop.
+        threads: Torch threads of a verification on CPU.
+        gpus_per_verification: Fraction or number of GPUs reserved by each verifier; 0 on a laptop.
+        accelerator_type: Ray's name of the card to reserve, such as H100.
+        deadline_s: Wall-clock limit of one verification.
+        probes: Whether designs are probed for recall, copying and induction.
+    """
+
+    n: int = 2
+    threads: int = 1
+    gpus_per_verification: float = 0.0
+    accelerator_type: str | None = None
+    deadline_s: float = 1800.0
+    probes: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """Where runs live: a folder, absolute under `ray job` and shared by all hosts of a cluster."""
+
+    url: str = "runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One evolution.
+
+    Attributes:
+        corpus: `python-docs`, or `text:PATH` for one's own text.
+        ladder: `cpu`, `paper`, or a list of scales.
+        quotas: Designs that each scale may verify, from the bottom up; the ladder's own by default.
+        seeds: Starting designs; empty to start from nothing.
+        designs: Files of further starting designs.
+        reference: The design verified first at every scale; fitness is relative to it.
+    """
+
+    name: str = ""
+    seed: int = 0
+    corpus: str = "python-docs"
+    ladder: str | tuple[Scale, ...] = "cpu"
+    quotas: tuple[int, ...] | None = None
+    seeds: tuple[str, ...] = SEED_NAMES
+    designs: tuple[str, ...] = ()
+    reference: str = "gpt"
+    selection: str | StrategyConfig = "quadrant"
+    promotion: str | StrategyConfig = "successive_halving"
+    designers: DesignersConfig = field(default_factory=DesignersConfig)
+    verifiers: VerifiersConfig = field(default_factory=VerifiersConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+
+    def __post_init__(self) -> None:
+        for name in self.seeds:
+            if name not in SEED_NAMES:
+                raise ConfigError(f"Cannot use seed {name!r}: expected {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}")
+        for pool, least in (("designers", self.designers.n), ("verifiers", self.verifiers.n)):
+            if least < 1:
+                raise ConfigError(f"Cannot run with {pool}.n = {least}: expected at least 1.")
+        if not self.verifiers.gpus_per_verification >= 0:
+            raise ConfigError(f"Cannot reserve {self.verifiers.gpus_per_verification} GPUs; expected 0 or more.")
+        self.resolved_ladder()
+
+    def resolved_ladder(self) -> Ladder:
+        """The ladder with this run's quotas.
+
+        Raises:
+            ConfigError: An unknown ladder, or quotas that no run can spend.
+        """
+        if isinstance(self.ladder, str):
+            if self.ladder not in LADDERS:
+                raise ConfigError(f"Cannot find ladder {self.ladder!r}: expected {', '.join(LADDERS)}, or a list of scales.{suggest(self.ladder, LADDERS)}")
+            named = LADDERS[self.ladder]
+            return named if self.quotas is None else Ladder(named.scales, self.quotas)
+        if self.quotas is None:
+            raise ConfigError("Cannot run a ladder of one's own without quotas. Add `quotas`, one number for each scale.")
+        return Ladder(self.ladder, self.quotas)
+
+
+def strategy(setting: str | StrategyConfig) -> StrategyConfig:
+    """The long form of a strategy's setting."""
+    return StrategyConfig(name=setting) if isinstance(setting, str) else setting
+
+
+def load_config(path: Path | str) -> RunConfig:
+    """Read a run's YAML file.
+
+    Raises:
+        ConfigError: No such file, not YAML, an unknown key or a value that cannot be.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = suggest(path.name, (p.name for p in path.parent.glob("*.yaml"))) if path.parent.is_dir() else ""
+        raise ConfigError(f"Cannot read configuration {str(path)!r}: there is no such file.{near}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Cannot read configuration {str(path)!r}: it is not YAML. {' '.join(str(error).split())}") from None
+    return config_from_mapping(data, str(path))
+
+
+def config_from_mapping(data: Any, source: str = "the configuration") -> RunConfig:
+    """Read a run's configuration from plain data."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"Cannot use {source}: it holds {type(data).__name__}; expected keys and values.")
+    return read(RunConfig, data)

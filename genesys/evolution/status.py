@@ -1,0 +1,73 @@
+"""Where a run stands, as one small value for progress displays and dashboards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from genesys.evolution.design import DesignState
+from genesys.evolution.rating import Fitness
+from genesys.evolution.tree import EvolutionTree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleStatus:
+    """One rung: designs running, verified and failed, of its quota."""
+
+    name: str
+    quota: int
+    running: int
+    verified: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """Where a run stands.
+
+    Attributes:
+        states: Number of designs by state.
+        best: Id of the design that leads the leaderboard; "" before the first is rated.
+        ended: Why the run ended or takes no new work; "" while it goes on.
+    """
+
+    run: str
+    n_events: int
+    states: Mapping[str, int]
+    n_failed_proposals: int
+    scales: tuple[ScaleStatus, ...]
+    best: str = ""
+    best_name: str = ""
+    best_scale: str = ""
+    best_fitness: Fitness | None = None
+    ended: str = ""
+
+    @property
+    def n_designs(self) -> int:
+        return sum(self.states.values())
+
+
+def run_status(tree: EvolutionTree) -> RunStatus:
+    """Summarise a tree; O(1) in the number of designs."""
+    best = tree.ratings.standing[0] if len(tree.ratings.standing) else ""
+    rung = tree.ratings.rung(best) if best else -1
+    best_scale = tree.scales[rung] if rung >= 0 else ""
+    return RunStatus(
+        run=tree.run.run if tree.run else "",
+        n_events=tree.n_events,
+        states={state.value: len(tree.in_state(state)) for state in DesignState},
+        n_failed_proposals=tree.counters["proposal_failed"],
+        scales=tuple(_scale_status(tree, scale) for scale in tree.scales),
+        best=best,
+        best_name=tree.record(best).name if best else "",
+        best_scale=best_scale,
+        best_fitness=tree.ratings.fitness_at(best, best_scale) if best_scale else None,
+        ended=tree.finished or tree.draining,
+    )
+
+
+def _scale_status(tree: EvolutionTree, scale: str) -> ScaleStatus:
+    account = tree.ledger.account(scale)
+    return ScaleStatus(
+        name=scale, quota=account.quota, running=account.reserved, verified=account.committed, failed=account.failed
+    )
