@@ -1,0 +1,80 @@
+"""What an operator gives, and the names of designs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from genesys.errors import InterfaceError
+from genesys.gau import UnitTree
+
+MAX_PLACES = 24
+MAX_DEPTH = 6
+_ATTEMPTS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A new design: its tree, the operator that made it, and in `detail` what that did."""
+
+    tree: UnitTree
+    operator: str
+    detail: str
+
+
+def first_new(operator: str, attempt: Callable[[], tuple[UnitTree, str]], *parents: UnitTree) -> Proposal:
+    """Try until a design comes out that is complete, no larger than allowed and none of the parents.
+
+    A design is at most 24 units in 6 layers, or as large as the largest parent.
+
+    Args:
+        attempt: Gives a tree and what was done; InterfaceError counts as a failed try.
+
+    Raises:
+        ValueError: Nothing new after 64 tries.
+    """
+    known = {parent.design_id for parent in parents}
+    places = max((MAX_PLACES, *(_n_places(parent) for parent in parents)))
+    depth = max((MAX_DEPTH, *(_depth(parent) for parent in parents)))
+    for _ in range(_ATTEMPTS):
+        try:
+            tree, detail = attempt()
+        except InterfaceError:
+            continue
+        fits = tree.kind == "block" and not tree.open_slots() and _n_places(tree) <= places and _depth(tree) <= depth
+        if fits and tree.design_id not in known:
+            return Proposal(tree=tree, operator=operator, detail=detail)
+    raise ValueError(
+        f"Cannot propose by {operator}: {_ATTEMPTS} tries gave no new complete block of at most {places} units. "
+        f"Add units to the alphabet, or choose other parents."
+    )
+
+
+def design_name(tree: UnitTree) -> str:
+    """A short name to read, always the same for a design: its uppermost mixer and channel unit, and its id.
+
+    For example `Retention+SwiGLU-3fa2`. Ids, not names, are unique.
+    """
+    mixer = _uppermost(tree, "mixer", other="channel")
+    channel = _uppermost(tree, "channel", other="mixer")
+    parts = [name for name in (mixer, channel) if name] or [tree.unit.name]
+    return f"{'+'.join(parts)}-{tree.design_id[:4]}"
+
+
+def _uppermost(tree: UnitTree, role: str, *, other: str) -> str:
+    """The unit that plays a role: in a slot of that name if there is one, not in one of the other's; wrappers apart."""
+    found = [
+        (role not in path.split("."), path.count("."), path, place.unit.name)
+        for path, place in tree.walk()
+        if place.unit.kind in ("mixer", "channel") and (path.startswith(role) or place.unit.kind == role)
+        if path.partition(".")[0] != other
+    ]
+    return min(found)[3] if found else ""
+
+
+def _n_places(tree: UnitTree) -> int:
+    return sum(1 for _ in tree.walk())
+
+
+def _depth(tree: UnitTree) -> int:
+    return 1 + max((_depth(child) for _, child in tree.children), default=0)
