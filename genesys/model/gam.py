@@ -70,8 +70,9 @@ class _Assembly:
         self._n_built += 1
         torch.default_generator.manual_seed(_stream(self.seed, self._n_built, ()))
         context = Context(self, entry, d, path, block_index)
-        unit = self._contained[entry["unit"]](d, context, **_hyperparameters(entry))
-        unit.declared_writes = self._writes(entry)
+        contained = self._contained[entry["unit"]](d, context, **_hyperparameters(entry))
+        contained.declared_writes = self._writes(entry)
+        unit: nn.Module = contained
         return unit
 
     def _writes(self, entry: Mapping[str, Any]) -> frozenset[str]:
@@ -196,13 +197,10 @@ def initialise(model: nn.Module, *, seed: int, embedding_std: float, own_init: s
     (by `id`) keep what their unit gave them.
     """
     for order, module in enumerate(model.modules()):
-        weight = getattr(module, "weight", None)
-        if isinstance(module, nn.Embedding):
-            std = embedding_std
-        elif isinstance(module, (nn.Linear, nn.Conv1d)) and weight is not None:
-            std = 0.5 / math.sqrt(weight[0].numel())
-        else:
+        if not isinstance(module, (nn.Embedding, nn.Linear, nn.Conv1d)):
             continue
+        weight = module.weight
+        std = embedding_std if isinstance(module, nn.Embedding) else 0.5 / math.sqrt(weight[0].numel())
         if weight.device.type != "meta" and id(weight) not in own_init:
             generator = torch.Generator().manual_seed(_stream(seed, order, tuple(weight.shape)))
             weight.copy_(torch.randn(weight.shape, generator=generator) * std)

@@ -108,7 +108,7 @@ def run_unit_tests(unit: Unit, *, seed: int = 0) -> tuple[str, ...]:
 
 def unit_test_functions(unit: Unit) -> dict[str, Callable[..., None]]:
     """The module-level functions of a unit's text that are named `test_*`."""
-    namespace = unit_class(unit).__init__.__globals__  # type: ignore[misc]
+    namespace = unit_class(unit).__init__.__globals__
     return {name: f for name, f in namespace.items() if name.startswith("test_") and callable(f)}
 
 

@@ -51,10 +51,14 @@ def seed_design(name: str) -> UnitTree:
         ConfigError: No such seed.
     """
     if name not in SEED_NAMES:
-        raise ConfigError(f"Cannot find seed {name!r}; expected one of {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}")
+        raise ConfigError(
+            f"Cannot find seed {name!r}; expected one of {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}"
+        )
     entry = json.loads((resources.files(__name__) / "seeds" / f"{name}.json").read_text(encoding="utf-8"))
     return bind(entry, unit_named)
 
 
 def _files(folder: str, suffix: str) -> list[Traversable]:
-    return sorted((f for f in (resources.files(__name__) / folder).iterdir() if f.name.endswith(suffix)), key=lambda f: f.name)
+    return sorted(
+        (f for f in (resources.files(__name__) / folder).iterdir() if f.name.endswith(suffix)), key=lambda f: f.name
+    )
