@@ -1,0 +1,15 @@
+"""One verification: a design pre-trained and evaluated at one scale, with its integrity checked."""
+
+from genesys.verification.integrity import check_integrity
+from genesys.verification.progress import VerificationProgress, read_progress
+from genesys.verification.types import VerificationReport, VerificationRequest
+from genesys.verification.verify import verify
+
+__all__ = [
+    "VerificationProgress",
+    "VerificationReport",
+    "VerificationRequest",
+    "check_integrity",
+    "read_progress",
+    "verify",
+]

@@ -1,0 +1,103 @@
+"""What a verification is asked and what it answers: plain data, JSON both ways."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from genesys.errors import ConfigError, suggest
+
+RECIPE_VERSION = 1
+"""Counts changes of the training code that move losses; part of `recipe_hash`."""
+
+
+class _Record:
+    """JSON for a frozen dataclass of plain values."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        record: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
+        return record
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: A key that the record does not have.
+        """
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        for key in data:
+            if key not in known:
+                raise ConfigError(f"Cannot read a {cls.__name__}: it has no field {key!r}.{suggest(key, known)}")
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationRequest(_Record):
+    """One design to pre-train and evaluate at one scale.
+
+    Attributes:
+        tree: `UnitTree.to_json` of the design.
+        shape: Its tuned size there: vocab_size, d_model, n_blocks.
+        scale: The fields of the `Scale`.
+        shards: Folder of token shards.
+        out: Folder for weights, checkpoints and progress; a second try there resumes the first.
+        probes: Whether the synthetic probes run.
+        probe_cache: Folder in which probe answers are kept by (design, suite, seed): they do not depend on the
+            scale, so that a promoted design is not probed again. Empty: no cache.
+        deadline_s: Wall-clock limit of the whole verification.
+    """
+
+    tree: Mapping[str, Any]
+    shape: Mapping[str, int]
+    scale: Mapping[str, Any]
+    shards: str
+    seed: int
+    out: str
+    n_threads: int = 1
+    probes: bool = True
+    probe_suite: str = "cpu"
+    probe_cache: str = ""
+    checkpoint_every_s: float = 30.0
+    deadline_s: float = 1800.0
+
+    @property
+    def recipe_hash(self) -> str:
+        """SHA-256 of what decides a training apart from design, size, seed and data."""
+        text = json.dumps({"version": RECIPE_VERSION, "scale": dict(self.scale)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationReport(_Record):
+    """What a verification found, after the integrity checks.
+
+    Attributes:
+        design_id: Of the code that was really built and trained, not of the request.
+        metrics: Flat numbers: val_loss_nats, untrained_val_loss_nats, test_bpb, test_bpb_se, unigram_bpb, n_params,
+            tokens_per_s, and probe_<name>, probe_<name>_se, probe_<name>_chance for each probe.
+        weights: Path of the safetensors file; `weights_sha256` its hash.
+        config: The request without the tree.
+        details: The answers of the three parts, by name.
+        seconds: Wall clock of the whole verification.
+    """
+
+    design_id: str
+    scale: str
+    seed: int
+    recipe_hash: str
+    data_hash: str
+    metrics: Mapping[str, float]
+    weights: str
+    weights_sha256: str
+    n_tokens: int
+    seconds: float
+    config: Mapping[str, Any] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
