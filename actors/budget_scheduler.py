@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import ray
 
@@ -16,7 +14,7 @@ from actors.messages import Done, VerifierTask, VerifyTask, Wait
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished
 from genesys.evolution.fitness import resolve_fitness
-from genesys.evolution.promotion import Finished, PromotionStrategy, Verify, decide, resolve_promotion
+from genesys.evolution.promotion import Finished, PromotionStrategy, Verify, decide
 from genesys.ladder import Scale
 
 log = logging.getLogger(__name__)
@@ -26,12 +24,10 @@ MAX_REFUSALS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
-    """What the scheduler is told at construction: the ladder's scales, and a promotion strategy by name,
-    `module:Class` or as an object."""
+    """What the scheduler is told at construction."""
 
     scales: tuple[Scale, ...]
-    promotion: str | PromotionStrategy
-    promotion_options: Mapping[str, Any]
+    promotion: PromotionStrategy
     seed: int = 0
     fitness: str = "relative"
 
@@ -46,7 +42,7 @@ class BudgetScheduler:
         self._tree = tree
         self._scales = {scale.name: scale for scale in settings.scales}
         self._replica = EvolutionTree(resolve_fitness(settings.fitness))
-        self._strategy = resolve_promotion(settings.promotion, settings.promotion_options)
+        self._strategy = settings.promotion
         self._rng = Random(f"promotion/{settings.seed}")
         self._turn = asyncio.Lock()  # calls interleave at every await; the replica has one user at a time
         self._proposals_open = True

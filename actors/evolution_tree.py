@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import ray
+from ray.util.metrics import Gauge
 
 from actors.handles import Objects, RayObjects
 from actors.messages import Appended, CheckTask, DesignerTask, Done, Parent, ProposeTask, Ref, Submission, Wait
@@ -18,7 +17,7 @@ from genesys.errors import GenesysError
 from genesys.evolution import BookkeepingError, DesignState
 from genesys.evolution.events import Event, ProposalFailed, RunStarted
 from genesys.evolution.fitness import resolve_fitness
-from genesys.evolution.selection import SelectionStrategy, resolve_selection, select_safely
+from genesys.evolution.selection import SelectionStrategy, select_safely
 from genesys.evolution.status import RunStatus, run_status
 from genesys.storage import RunStore, open_tree
 
@@ -35,14 +34,12 @@ class TreeSettings:
     """What the keeper of the books is told at construction.
 
     Attributes:
-        selection: A strategy's name, `module:Class`, or the strategy itself.
         ahead, max_failed_proposals: See `genesys.config.DesignersConfig`.
         seed: Of the selections.
     """
 
     run_folder: Path
-    selection: str | SelectionStrategy
-    selection_options: Mapping[str, Any]
+    selection: SelectionStrategy
     seed: int = 0
     ahead: int = 3
     max_failed_proposals: int = 200
@@ -63,7 +60,7 @@ class EvolutionTree:
         self._blobs = store.blobs()
         self._journal = store.journal(any_thread=True)
         self._tree = open_tree(self._journal, resolve_fitness(settings.fitness))
-        self._selection = resolve_selection(settings.selection, settings.selection_options)
+        self._selection = settings.selection
         self._rng = Random(f"{settings.seed}/{self._journal.last_seq}")
         self._recent: list[Event] = [entry.event for entry in self._journal.read()]
         self._programs: OrderedDict[str, Ref] = OrderedDict()
@@ -150,16 +147,18 @@ class EvolutionTree:
         views = [population.get(parent) for parent in selection.parents]
         return ProposeTask(
             operator=selection.operator,
-            parents=tuple([
-                Parent(
-                    design=view.id,
-                    name=view.name,
-                    program=await self.program(view.id),
-                    fitness={scale: fitness.value for scale, fitness in view.fitness.items()},
-                    metrics={run.scale: run.metrics for run in self._tree.record(view.id).runs},
-                )
-                for view in views
-            ]),
+            parents=tuple(
+                [
+                    Parent(
+                        design=view.id,
+                        name=view.name,
+                        program=await self.program(view.id),
+                        fitness={scale: fitness.value for scale, fitness in view.fitness.items()},
+                        metrics={run.scale: run.metrics for run in self._tree.record(view.id).runs},
+                    )
+                    for view in views
+                ]
+            ),
             references=selection.references,
             reason=selection.reason,
             seed=self._rng.getrandbits(62),
@@ -243,10 +242,9 @@ class _TreeMetrics:
     """Ray's custom metrics of a run; they show in the dashboard and to Prometheus."""
 
     def __init__(self) -> None:
-        gauge = ray.util.metrics.Gauge
-        self._designs = gauge("genesys_designs", "Designs by state", tag_keys=("state",))
-        self._quota = gauge("genesys_quota", "Designs at a scale by what became of them", tag_keys=("scale", "what"))
-        self._best = gauge("genesys_best_fitness", "Fitness of the design that leads", tag_keys=("scale",))
+        self._designs = Gauge("genesys_designs", "Designs by state", tag_keys=("state",))
+        self._quota = Gauge("genesys_quota", "Designs at a scale by what became of them", tag_keys=("scale", "what"))
+        self._best = Gauge("genesys_best_fitness", "Fitness of the design that leads", tag_keys=("scale",))
 
     def show(self, status: RunStatus) -> None:
         for state, n in status.states.items():

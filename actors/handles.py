@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 
-from actors.messages import Appended, DesignerTask, Parent, Progress, ProposeTask, CheckTask, Ref, Submission, VerifierTask, VerifyTask
+from actors.messages import (
+    Appended,
+    CheckTask,
+    DesignerTask,
+    Parent,
+    Progress,
+    ProposeTask,
+    Ref,
+    Submission,
+    VerifierTask,
+    VerifyTask,
+)
 from genesys.errors import GenesysError, TransientError
 from genesys.evolution.events import Event, RunStarted
 from genesys.evolution.status import RunStatus
-
-H = TypeVar("H")
 
 CALL_TIMEOUT_S = 120.0
 RETRY_S = 60.0
@@ -88,16 +97,17 @@ class RemoteHandle:
     """Any attribute is a method of the actor.
 
     Args:
+        name: The actor's name in the run's namespace, under which a copy of this handle finds it in other processes.
         timeout_s: Deadline of one call; None for calls that last as long as the work.
         retries: Whether a call is repeated while the actor is away, for up to a minute. Only for idempotent methods.
         label: Names a call for the dashboard's task list from its arguments.
     """
 
     def __init__(
-        self, actor: Any, *, timeout_s: float | None = CALL_TIMEOUT_S, retries: bool = True,
+        self, actor: Any, *, name: str = "", timeout_s: float | None = CALL_TIMEOUT_S, retries: bool = True,
         label: Callable[..., str] | None = None,
     ) -> None:  # fmt: skip
-        self.actor, self._timeout_s, self._retries, self._label = actor, timeout_s, retries, label
+        self.actor, self._name, self._timeout_s, self._retries, self._label = actor, name, timeout_s, retries, label
 
     def __getattr__(self, name: str) -> _RemoteMethod:
         if name.startswith("_"):
@@ -105,7 +115,8 @@ class RemoteHandle:
         return _RemoteMethod(self, name)
 
     def __reduce__(self) -> Any:
-        return _rebuild, (self.actor, self._timeout_s, self._retries)
+        assert self._name, "only a handle to a named actor travels: its name outlives the actor's restarts"
+        return _rebuild, (self._name, self._timeout_s, self._retries)
 
     async def call(self, name: str, *args: Any) -> Any:
         """Call a method by name.
@@ -119,8 +130,9 @@ class RemoteHandle:
             try:
                 return await self._once(name, *args)
             except (ActorDiedError, ActorUnavailableError, GetTimeoutError, TimeoutError) as error:
-                if not self._retries or asyncio.get_running_loop().time() > deadline:
-                    raise TransientError(f"actor call {name}() failed: {type(error).__name__}") from error
+                over = asyncio.get_running_loop().time() > deadline or "creation task" in str(error)
+                if over or not self._retries:
+                    raise TransientError(f"actor call {name}() failed: {_why(error)}") from error
                 await asyncio.sleep(0.25)
             except RayTaskError as error:
                 if isinstance(error.cause, GenesysError):
@@ -134,13 +146,19 @@ class RemoteHandle:
         return await asyncio.wait_for(method.remote(*args), self._timeout_s)
 
 
-def _rebuild(actor: Any, timeout_s: float | None, retries: bool) -> RemoteHandle:
-    return RemoteHandle(actor, timeout_s=timeout_s, retries=retries)
+def _why(error: Exception) -> str:
+    """The first and the last line of Ray's long messages: what happened, and the exception inside the actor."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
 
-def remote(actor: Any, kind: type[H], **options: Any) -> H:
-    """A typed client of a Ray actor: `remote(actor, TreeHandle)`."""
-    return cast(H, RemoteHandle(actor, **options))
+def _rebuild(name: str, timeout_s: float | None, retries: bool) -> RemoteHandle:
+    return RemoteHandle(ray.get_actor(name), name=name, timeout_s=timeout_s, retries=retries)
+
+
+def remote(actor: Any, **options: Any) -> Any:
+    """A client of a Ray actor; annotate what receives it with the protocol it serves."""
+    return RemoteHandle(actor, **options)
 
 
 __all__ = [

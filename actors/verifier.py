@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ray
+from ray.util.metrics import Gauge
 
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import Progress, Ref, VerifyTask
@@ -76,7 +77,8 @@ class Verifier:
         seen = read_progress(self._work_folder(self._task))
         self._metrics.tokens_per_s(seen.tokens_per_s)
         return Progress(
-            design=self._task.name, scale=self._task.scale.name, n_tokens=seen.n_tokens, loss_nats=seen.loss_nats,
+            design=self._task.name, scale=self._task.scale.name, n_tokens=seen.n_tokens,
+            loss_nats=float("nan") if seen.loss_nats is None else seen.loss_nats,
             tokens_per_s=seen.tokens_per_s, stage=seen.stage,
         )  # fmt: skip
 
@@ -104,10 +106,13 @@ class Verifier:
             out=str(folder),
             n_threads=self._settings.threads,
             probes=self._settings.probes,
+            probe_cache=str(self._store.artifacts / "probes"),
             deadline_s=self._settings.deadline_s,
         )
         try:
             report = await verify(request, self._cage)
+            if report.design_id != task.design:
+                raise JobFailed("integrity", f"trained {report.design_id[:12]}, asked for {task.design[:12]}")
         except JobFailed as failure:
             log.info("%s at %s failed: %s", task.name, task.scale.name, failure)
             if failure.cause in INFRASTRUCTURE_CAUSES:
@@ -130,7 +135,7 @@ class _VerifierMetrics:
     """Ray's custom metrics of one verifier; they show in the dashboard and to Prometheus."""
 
     def __init__(self, name: str) -> None:
-        self._tokens_per_s = ray.util.metrics.Gauge(
+        self._tokens_per_s = Gauge(
             "genesys_tokens_per_s", "Tokens a second of the pre-training in hand", tag_keys=("verifier",)
         )
         self._tokens_per_s.set_default_tags({"verifier": name})

@@ -98,7 +98,9 @@ class Driver:
                 deaths += 1
                 log.warning("%s died (%s); starting another", name, error)
                 if deaths >= MAX_DEATHS_IN_A_ROW:
-                    raise TransientError(f"Cannot keep {name} alive: it died {deaths} times in a row. {error}") from error
+                    raise TransientError(
+                        f"Cannot keep {name} alive: it died {deaths} times in a row. {error}"
+                    ) from error
                 await self.tree.release(name)
                 await self.scheduler.release(name, "holder-died", str(error))
                 await asyncio.sleep(0.1 * 2**deaths)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import yaml
 
@@ -18,17 +19,19 @@ from actors.handles import RayObjects
 from actors.messages import Submission
 from actors.verifier import VerifierSettings, pack_shards
 from cluster.driver import Driver, Snapshot
-from cluster.session import Session, is_job, ray_session, require_cards
+from cluster.session import Session, ray_session, require_cards, require_shared_folder
 from cluster.spawn import cache_folder, spawn_designer, spawn_scheduler, spawn_tree, spawn_verifier
 from genesys.config import RunConfig, load_design, strategy
 from genesys.errors import ConfigError
-from genesys.evolution.events import DesignProposed, RunResumed, RunStarted
-from genesys.evolution.operators import design_name
+from genesys.evolution import EvolutionTree
+from genesys.evolution.events import DesignImplemented, DesignProposed, RunResumed, RunStarted
+from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.promotion import PromotionStrategy, resolve_promotion
-from genesys.evolution.selection import SelectionStrategy, resolve_selection
+from genesys.evolution.selection import SelectionStrategy, resolve_selection, select_safely
 from genesys.evolution.status import RunStatus
 from genesys.gau import UnitTree
 from genesys.gau.library import SEED_NAMES
+from genesys.ladder import Ladder
 from genesys.storage import RunStore, content_hash
 from genesys.train.shards import Shards, prepare_shards
 
@@ -60,58 +63,92 @@ def evolve(
     """
     store = RunStore(run_folder)
     _check_folder(store, resume)
-    designs = _starting_designs(config)
-    resolve_selection(*_strategy_arguments(config.selection, selection))
-    resolve_promotion(*_strategy_arguments(config.promotion, promotion))
+    plan = _plan(config, store, selection, promotion)
     shards = prepare_shards(config.corpus, cache_folder())
     store.root.mkdir(parents=True, exist_ok=True)
     store.config_path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False), encoding="utf-8")
     (store.root / STOP_FILE).unlink(missing_ok=True)
     n_cpus = config.verifiers.n * config.verifiers.threads + config.designers.n + SERVICE_CPUS
     with ray_session(namespace=store.root.name, n_cpus=n_cpus, dashboard=dashboard) as session:
-        if session.n_hosts > 1 and not Path(config.storage.url).is_absolute():
-            raise ConfigError(
-                f"Cannot keep a run of {session.n_hosts} hosts in {config.storage.url!r}: hosts would not share it. Set "
-                f"storage.url to an absolute folder that all hosts can reach."
-            )
-        require_cards(config.verifiers.n, config.verifiers.gpus_per_verification, config.verifiers.accelerator_type, session)
+        require_shared_folder(config.storage.url, session)
+        require_cards(config.verifiers.gpus_per_verification, session)
         on_session(session)
-        return asyncio.run(_drive(config, store, designs, shards, selection, promotion, on_snapshot, resume))
+        return asyncio.run(_drive(plan, shards, on_snapshot, resume))
 
 
-async def _drive(
-    config: RunConfig,
-    store: RunStore,
-    designs: dict[str, UnitTree],
-    shards: Shards,
-    selection: SelectionStrategy | None,
-    promotion: PromotionStrategy | None,
-    on_snapshot: Callable[[Snapshot], None],
-    resume: bool,
-) -> RunStatus:
-    ladder, objects = config.resolved_ladder(), RayObjects()
-    chosen_selection, selection_options = _strategy_arguments(config.selection, selection)
-    chosen_promotion, promotion_options = _strategy_arguments(config.promotion, promotion)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """A configuration with everything it names looked up."""
+
+    config: RunConfig
+    ladder: Ladder
+    store: RunStore
+    selection: SelectionStrategy
+    promotion: PromotionStrategy
+    started: RunStarted
+    seeds: tuple[DesignProposed, ...]
+    programs: tuple[bytes, ...]
+
+
+def _plan(
+    config: RunConfig, store: RunStore, selection: SelectionStrategy | None, promotion: PromotionStrategy | None
+) -> _Plan:
+    designs = _starting_designs(config)
+    ladder = config.resolved_ladder()
+    programs = tuple(map(encode_program, designs.values()))
+    configured, promoting = strategy(config.selection), strategy(config.promotion)
+    plan = _Plan(
+        config=config,
+        ladder=ladder,
+        store=store,
+        selection=resolve_selection(selection or configured.name, configured.options if selection is None else None),
+        promotion=resolve_promotion(promotion or promoting.name, promoting.options if promotion is None else None),
+        started=RunStarted(
+            run=store.root.name,
+            scales=ladder.names,
+            quotas=ladder.quotas,
+            costs=tuple(float(scale.n_tokens) for scale in ladder.scales),
+            reference=designs[config.reference].design_id if config.reference else "",
+            config=_plain(asdict(config)),
+        ),
+        seeds=tuple(
+            _proposed(name, *both)
+            for name, both in zip(designs, zip(designs.values(), programs, strict=True), strict=True)
+        ),
+        programs=programs,
+    )
+    _try_selection(plan.selection, plan.started, plan.seeds)
+    return plan
+
+
+async def _drive(plan: _Plan, shards: Shards, on_snapshot: Callable[[Snapshot], None], resume: bool) -> RunStatus:
+    config, ladder, objects = plan.config, plan.ladder, RayObjects()
     tree = spawn_tree(
         TreeSettings(
-            run_folder=store.root, selection=chosen_selection, selection_options=selection_options, seed=config.seed,
-            ahead=config.designers.ahead, max_failed_proposals=config.designers.max_failed,
-        )  # fmt: skip
+            run_folder=plan.store.root,
+            selection=plan.selection,
+            seed=config.seed,
+            ahead=config.designers.ahead,
+            max_failed_proposals=config.designers.max_failed,
+        )
     )
-    await tree.start(_run_started(config, store.root.name, designs), _submissions(designs, objects))
+    await tree.start(
+        plan.started,
+        tuple(Submission(events=(e,), program=objects.put(p)) for e, p in zip(plan.seeds, plan.programs, strict=True)),
+    )
     scheduler = spawn_scheduler(
-        tree,
-        SchedulerSettings(
-            scales=ladder.scales, promotion=chosen_promotion, promotion_options=promotion_options, seed=config.seed
-        ),
+        tree, SchedulerSettings(scales=ladder.scales, promotion=plan.promotion, seed=config.seed)
     )
     if resume:
         await scheduler.release("", "stopped", "the driver that held them ended")
         await tree.append(RunResumed(reason="resumed"), -1)
     settings = VerifierSettings(
-        run_folder=store.root, cache_folder=cache_folder(), threads=config.verifiers.threads,
-        deadline_s=config.verifiers.deadline_s, probes=config.verifiers.probes,
-    )  # fmt: skip
+        run_folder=plan.store.root,
+        cache_folder=cache_folder(),
+        threads=config.verifiers.threads,
+        deadline_s=config.verifiers.deadline_s,
+        probes=config.verifiers.probes,
+    )
     data = pack_shards(shards.path, shards.hash, objects)
     driver = Driver(
         tree=tree,
@@ -121,7 +158,7 @@ async def _drive(
         designers=_names("Designer", config.designers.n),
         verifiers=_names("Verifier", config.verifiers.n),
         on_snapshot=on_snapshot,
-        should_stop=partial(_stop_request, store.root),
+        should_stop=partial(_stop_request, plan.store.root),
     )
     return await driver.run()
 
@@ -139,46 +176,42 @@ def _starting_designs(config: RunConfig) -> dict[str, UnitTree]:
     for path in config.designs:
         tree = load_design(path)
         if tree.open_slots():
-            raise ConfigError(f"Cannot start from design {path!r}: open slots {', '.join(tree.open_slots())}. Fill them.")
+            raise ConfigError(
+                f"Cannot start from design {path!r}: open slots {', '.join(tree.open_slots())}. Fill them."
+            )
         designs.setdefault(Path(path).stem, tree)
     if config.reference and config.reference not in designs:
         designs = {config.reference: load_design(config.reference)} | designs
     return designs
 
 
-def _run_started(config: RunConfig, run: str, designs: dict[str, UnitTree]) -> RunStarted:
-    ladder = config.resolved_ladder()
-    return RunStarted(
-        run=run,
-        scales=ladder.names,
-        quotas=ladder.quotas,
-        costs=tuple(float(scale.n_tokens) for scale in ladder.scales),
-        reference=designs[config.reference].design_id if config.reference else "",
-        config=_plain(asdict(config)),
+def _proposed(name: str, tree: UnitTree, program: bytes) -> DesignProposed:
+    return DesignProposed(
+        design=tree.design_id,
+        name=name,
+        program=content_hash(program),
+        operator="seed" if name in SEED_NAMES else "given",
+        parts=tuple(unit.name for unit in tree.units()),
+        is_seed=name in SEED_NAMES,
     )
 
 
-def _submissions(designs: dict[str, UnitTree], objects: RayObjects) -> tuple[Submission, ...]:
-    submissions = []
-    for name, tree in designs.items():
-        program = encode_program(tree)
-        proposed = DesignProposed(
-            design=tree.design_id,
-            name=name,
-            program=content_hash(program),
-            operator="seed" if name in SEED_NAMES else "given",
-            parts=tuple(unit.name for unit in tree.units()),
-            is_seed=name in SEED_NAMES,
+def _try_selection(strategy: SelectionStrategy, started: RunStarted, seeds: tuple[DesignProposed, ...]) -> None:
+    """Ask a strategy once about the seeds, so that one that answers nonsense is refused before anything runs.
+
+    Raises:
+        ConfigError: It raised, or its answer cannot be acted on.
+    """
+    tree = EvolutionTree(resolve_fitness())
+    tree.apply(started)
+    for seed in seeds:
+        tree.apply(seed)
+        tree.apply(DesignImplemented(design=seed.design))
+    _, failure = select_safely(strategy, tree.population(), Random(0))
+    if failure is not None:
+        raise ConfigError(
+            f"Cannot use selection strategy {failure.strategy!r}: asked about the seeds, {failure.reason}"
         )
-        submissions.append(Submission(events=(proposed,), program=objects.put(program)))
-    return tuple(submissions)
-
-
-def _strategy_arguments(configured: object, given: object) -> tuple[object, dict[str, object]]:
-    if given is not None:
-        return given, {}
-    long_form = strategy(configured)  # type: ignore[arg-type]
-    return long_form.name, dict(long_form.options)
 
 
 def _names(kind: str, n: int) -> tuple[str, ...]:
@@ -189,7 +222,7 @@ def _stop_request(root: Path) -> str:
     return "asked to stop" if (root / STOP_FILE).exists() else ""
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

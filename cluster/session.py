@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 
@@ -51,7 +52,7 @@ def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Itera
         yield _describe(is_local=False)
         return
     if is_job():
-        ray.init(namespace=namespace, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield _describe(is_local=False)
         finally:
@@ -68,7 +69,7 @@ def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Itera
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=dashboard,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
             _temp_dir=folder,
         )
         yield _describe(is_local=True)
@@ -77,16 +78,29 @@ def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Itera
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def require_cards(n_verifiers: int, gpus_each: float, accelerator_type: str | None, session: Session) -> None:
+def require_shared_folder(url: str, session: Session) -> None:
+    """Refuse a run whose hosts would each keep a folder of their own.
+
+    Raises:
+        ConfigError: Several hosts and a relative folder.
+    """
+    if session.n_hosts > 1 and not Path(url).is_absolute():
+        raise ConfigError(
+            f"Cannot keep a run of {session.n_hosts} hosts in {url!r}: they would not share it. Set storage.url to an "
+            f"absolute folder that all hosts can reach."
+        )
+
+
+def require_cards(gpus_each: float, session: Session) -> None:
     """Refuse to wait for cards that a cluster of one's own will never get.
 
     Raises:
         ConfigError: On a laptop, more GPUs are asked for than there are. A real cluster may still grow.
     """
-    offered = ray.cluster_resources()
-    if session.is_local and gpus_each > offered.get("GPU", 0.0):
+    offered = ray.cluster_resources().get("GPU", 0.0)
+    if session.is_local and gpus_each > offered:
         raise ConfigError(
-            f"Cannot reserve {gpus_each:g} GPUs for a verifier: this machine offers {offered.get('GPU', 0.0):g}. Set "
+            f"Cannot reserve {gpus_each:g} GPUs for a verifier: this machine offers {offered:g}. Set "
             f"verifiers.gpus_per_verification: 0, or submit the run to a cluster."
         )
 

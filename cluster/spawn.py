@@ -9,13 +9,14 @@ from typing import Any
 from actors.budget_scheduler import BudgetSchedulerActor, SchedulerSettings
 from actors.designer import DesignerActor
 from actors.evolution_tree import EvolutionTreeActor, TreeSettings
-from actors.handles import DesignerHandle, SchedulerHandle, TreeHandle, VerifierHandle, remote
+from actors.handles import SchedulerHandle, TreeHandle, remote
 from actors.messages import VerifyTask
 from actors.verifier import Data, VerifierActor, VerifierSettings
 from genesys.config import VerifiersConfig
 from genesys.ladder import Scale
 
 _FOREVER: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
+TREE_NAME, SCHEDULER_NAME = "EvolutionTree", "BudgetScheduler"
 N_CONCURRENT = 64  # calls that a service actor may have open at once
 
 
@@ -30,24 +31,26 @@ class Spawned:
 
 def spawn_tree(settings: TreeSettings) -> TreeHandle:
     """The keeper of the books; after a crash Ray starts it again and it replays its journal."""
-    actor = EvolutionTreeActor.options(
-        name="EvolutionTree", get_if_exists=False, num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER
-    ).remote(settings)
-    return remote(actor, TreeHandle)
+    actor = EvolutionTreeActor.options(name=TREE_NAME, num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER).remote(
+        settings
+    )
+    handle: TreeHandle = remote(actor, name=TREE_NAME)
+    return handle
 
 
 def spawn_scheduler(tree: TreeHandle, settings: SchedulerSettings) -> SchedulerHandle:
     """The granter of leases; after a crash it replays the tree's events."""
     actor = BudgetSchedulerActor.options(
-        name="BudgetScheduler", num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER
+        name=SCHEDULER_NAME, num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER
     ).remote(tree, settings)
-    return remote(actor, SchedulerHandle)
+    handle: SchedulerHandle = remote(actor, name=SCHEDULER_NAME)
+    return handle
 
 
 def spawn_designer(name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int) -> Spawned:
     """One designer. It is not restarted by Ray: the driver starts a new one and frees what the old one held."""
     actor = DesignerActor.options(name=name, num_cpus=0.5).remote(name, tree, scales, vocab_size)
-    return Spawned(name, actor, remote(actor, DesignerHandle, timeout_s=None, retries=False, label=_label))
+    return Spawned(name, actor, remote(actor, timeout_s=None, retries=False, label=_label))
 
 
 def spawn_verifier(
@@ -60,7 +63,7 @@ def spawn_verifier(
     if config.accelerator_type:
         resources["accelerator_type"] = config.accelerator_type
     actor = VerifierActor.options(name=name, max_concurrency=4, **resources).remote(name, tree, settings, data)
-    return Spawned(name, actor, remote(actor, VerifierHandle, timeout_s=None, retries=False, label=_label))
+    return Spawned(name, actor, remote(actor, timeout_s=None, retries=False, label=_label))
 
 
 def _label(method: str, *args: Any) -> str:

@@ -1,8 +1,8 @@
 """Genesys from Python: start an evolution, read a run, check and verify a design.
 
-    run = genesys.evolve("configs/quickstart.yaml", selection=MyStrategy())
-    run.leaderboard()[0]
-    run.best().build(scale="cpu-1")
+run = genesys.evolve("configs/quickstart.yaml", selection=MyStrategy())
+run.leaderboard()[0]
+run.best().build(scale="cpu-1")
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class Run:
         """
         rows = leaderboard(self.tree, 1)
         if not rows:
-            raise ConfigError(f"Cannot name the best design of run {self.name!r}: none is rated yet. Let it go on with --resume.")
+            raise ConfigError(
+                f"Cannot name the best design of run {self.name!r}: none is rated yet. Let it go on with --resume."
+            )
         return self.design(rows[0].design)
 
     def record(self, reference: str) -> DesignRecord:
@@ -121,7 +123,9 @@ class Run:
         if len(found) != 1:
             names = [r.name for r in self.tree]
             what = "several designs begin so" if found else "there is no such design"
-            raise ConfigError(f"Cannot find design {reference!r} in run {self.name!r}: {what}.{suggest(reference, names)}")
+            raise ConfigError(
+                f"Cannot find design {reference!r} in run {self.name!r}: {what}.{suggest(reference, names)}"
+            )
         return found[0]
 
     def design(self, reference: str) -> Design:
@@ -195,7 +199,9 @@ def run_folder_for(config: RunConfig, stem: str, *, resume: bool) -> Path:
         if path.name.rpartition("-")[0] == stem and path.name.rpartition("-")[2].isdigit()
     )
     if resume and not numbers:
-        raise ConfigError(f"Cannot resume {stem!r}: there is no run of it under {str(root)!r}. Start it without --resume.")
+        raise ConfigError(
+            f"Cannot resume {stem!r}: there is no run of it under {str(root)!r}. Start it without --resume."
+        )
     number = numbers[-1] if resume else (numbers[-1] + 1 if numbers else 1)
     return (root / f"{stem}-{number}").absolute()
 
@@ -209,7 +215,9 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path) if Path(path).is_dir() else Path("runs") / path
     if not folder.is_dir():
         near = suggest(str(path), (p.name for p in Path("runs").glob("*"))) if Path("runs").is_dir() else ""
-        raise ConfigError(f"Cannot find run {str(path)!r}: neither a folder nor a name under 'runs'.{near} `genesys runs` lists them.")
+        raise ConfigError(
+            f"Cannot find run {str(path)!r}: neither a folder nor a name under 'runs'.{near} `genesys runs` lists them."
+        )
     return Run(folder)
 
 
@@ -280,12 +288,20 @@ def verify(
             checked = await cage.run("genesys.checker.job:check", request, deadline_s=300.0)
             if any(finding["severity"] == "error" for finding in checked["findings"]):
                 first = checked["findings"][-1]
-                raise ConfigError(f"Cannot verify design {reference!r}: [{first['rule']}] {first['measured']}. See `genesys check`.")
+                raise ConfigError(
+                    f"Cannot verify design {reference!r}: [{first['rule']}] {first['measured']}. See `genesys check`."
+                )
             shape = {key: checked["sizes"][scale][key] for key in ("vocab_size", "d_model", "n_blocks")}
             return await run_verification(
                 VerificationRequest(
-                    tree=tree.to_json(), shape=shape, scale=asdict(found), shards=str(shards.path), seed=seed,
-                    out=str(folder), n_threads=threads, probes=probes,
+                    tree=tree.to_json(),
+                    shape=shape,
+                    scale=asdict(found),
+                    shards=str(shards.path),
+                    seed=seed,
+                    out=str(folder),
+                    n_threads=threads,
+                    probes=probes,
                 ),  # fmt: skip
                 cage,
             )

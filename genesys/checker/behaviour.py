@@ -30,15 +30,21 @@ def check_run(tree: UnitTree, widths: tuple[int, ...]) -> list[Finding]:
             tokens_BL = _tokens(length)
             logits_BLV = model(tokens_BL)
             if logits_BLV.shape != (*tokens_BL.shape, VOCAB_SIZE):
-                findings.append(_finding(tree, "shape", f"hidden shape changed at L={length}", "(B, L, D)", "Keep the shape of X."))
+                findings.append(
+                    _finding(tree, "shape", f"hidden shape changed at L={length}", "(B, L, D)", "Keep the shape of X.")
+                )
             elif not torch.isfinite(logits_BLV).all():
-                findings.append(_finding(tree, "finite", f"non-finite output at L={length}, D={d_model}", "finite", "Bound it."))
+                findings.append(
+                    _finding(tree, "finite", f"non-finite output at L={length}, D={d_model}", "finite", "Bound it.")
+                )
             elif not torch.equal(logits_BLV, model(tokens_BL)):
                 findings.append(_finding(tree, "deterministic", "two calls on one input differ", "equal outputs",
                                          "Keep no state between calls, draw no random numbers."))  # fmt: skip
     low = _model(tree, widths[0]).to(torch.bfloat16)
     if not torch.isfinite(low(_tokens(LENGTHS[-1]))).all():
-        findings.append(_finding(tree, "bfloat16", "non-finite output in bfloat16", "finite", "Compute sums in float32."))
+        findings.append(
+            _finding(tree, "bfloat16", "non-finite output in bfloat16", "finite", "Compute sums in float32.")
+        )
     return findings
 
 
@@ -83,12 +89,16 @@ def _context_findings(tree: UnitTree, model: GAM, dtype: torch.dtype) -> Iterato
     y_BLD = model.hidden(x_BLD)
     change = float((y_BLD - x_BLD).detach().abs().max() / x_BLD.detach().abs().max())
     if not change > 1e-6:
-        yield _finding(tree, "identity", f"the blocks change their input by {change:.1e}", "more than 1e-6", "Compute something.")
+        yield _finding(
+            tree, "identity", f"the blocks change their input by {change:.1e}", "more than 1e-6", "Compute something."
+        )
         return
     (grad_BLD,) = torch.autograd.grad((y_BLD[:, -1] * _like(y_BLD[:, -1])).sum(), x_BLD)
     before, own = grad_BLD[:, :-1].abs().max(), grad_BLD.abs().max()
     if not before > 1e-9 * own:
-        yield _finding(tree, "context", "an output depends on its own input only", "on earlier inputs too", "Add a mixer.")
+        yield _finding(
+            tree, "context", "an output depends on its own input only", "on earlier inputs too", "Add a mixer."
+        )
 
 
 def _future_leak(model: GAM, length: int, dtype: torch.dtype) -> float:
@@ -104,7 +114,10 @@ def _future_leak(model: GAM, length: int, dtype: torch.dtype) -> float:
         changed_BLD[0, t + 1 :] = _like(changed_BLD[0, t + 1 :], seed=7)
         moved = model.hidden(changed_BLD)[0, : t + 1] - y_BLD[0, : t + 1]
         scale = float(y_BLD[0, : t + 1].detach().abs().max())
-        ratios = (leak / past if past else float("inf"), float(moved.detach().abs().max()) / scale if scale else float("inf"))
+        ratios = (
+            leak / past if past else float("inf"),
+            float(moved.detach().abs().max()) / scale if scale else float("inf"),
+        )
         worst = max(worst, *(r if r == r else float("inf") for r in ratios))
     return worst
 

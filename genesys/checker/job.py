@@ -68,8 +68,12 @@ def _run_stage(tree: UnitTree, name: str, stage: Callable[[], list[Finding]]) ->
         message = f"{type(error).__name__}: {error}"[:500]
         return [
             Finding(
-                rule=f"{name}-error", unit=tree.unit.name, line=_line_in_unit(error), measured=message,
-                required=f"the {name} stage runs through", hint="Repair the line; the message is Python's.",
+                rule=f"{name}-error",
+                unit=tree.unit.name,
+                line=_line_in_unit(error),
+                measured=message,
+                required=f"the {name} stage runs through",
+                hint="Repair the line; the message is Python's.",
             )  # fmt: skip
         ]
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from genesys.errors import Finding
 from genesys.gau import Unit, UnitTree
 
-ALLOWED_MODULES = frozenset({"torch", "einops", "math", "typing", "dataclasses", "functools", "collections", "__future__"})
+ALLOWED_MODULES = frozenset(
+    {"torch", "einops", "math", "typing", "dataclasses", "functools", "collections", "__future__"}
+)
 FORBIDDEN_CALLS = frozenset(
     {"open", "exec", "eval", "compile", "__import__", "input", "breakpoint", "globals", "vars", "exit", "quit"}
 )
@@ -21,8 +23,12 @@ def check_static(tree: UnitTree) -> list[Finding]:
         parent, _, slot = path.rpartition(".")
         findings.append(
             Finding(
-                rule="open-slot", unit=tree.at(parent).unit.name, path=path, measured=f"slot {slot!r} is open",
-                required="a unit in every slot", hint="Bind a unit to it.",
+                rule="open-slot",
+                unit=tree.at(parent).unit.name,
+                path=path,
+                measured=f"slot {slot!r} is open",
+                required="a unit in every slot",
+                hint="Bind a unit to it.",
             )  # fmt: skip
         )
     return findings
@@ -45,7 +51,9 @@ def _check_import(unit: Unit, statement: ast.AST) -> Iterator[Finding]:
     elif isinstance(statement, ast.ImportFrom):
         names = [statement.module or "."] if not statement.level else ["."]
         if any(alias.name == "*" for alias in statement.names):
-            yield _finding(unit, "import", statement, "a star import", "names imported one by one", "Name what you use.")
+            yield _finding(
+                unit, "import", statement, "a star import", "names imported one by one", "Name what you use."
+            )
     else:
         return
     for name in names:
@@ -55,7 +63,11 @@ def _check_import(unit: Unit, statement: ast.AST) -> Iterator[Finding]:
 
 
 def _check_call(unit: Unit, statement: ast.AST) -> Iterator[Finding]:
-    if isinstance(statement, ast.Call) and isinstance(statement.func, ast.Name) and statement.func.id in FORBIDDEN_CALLS:
+    if (
+        isinstance(statement, ast.Call)
+        and isinstance(statement.func, ast.Name)
+        and statement.func.id in FORBIDDEN_CALLS
+    ):
         yield _finding(unit, "forbidden-call", statement, f"a call of {statement.func.id}()", "tensor computation only",
                        "Remove the call.")  # fmt: skip
 
@@ -64,7 +76,11 @@ def _check_slots(unit: Unit, module: ast.Module) -> Iterator[Finding]:
     declared = {slot.name for slot in unit.slots}
     asked: set[str] = set()
     for call in ast.walk(module):
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("child", "children")):
+        if not (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr in ("child", "children")
+        ):
             continue
         if not (isinstance(call.func.value, ast.Name) and call.func.value.id == "ctx" and call.args):
             continue

@@ -64,7 +64,9 @@ class Display:
             rungs.add_row(scale.name, ProgressBar(total=max(1, scale.quota), completed=done, width=30), detail)
         states = ", ".join(f"{n} {state}" for state, n in status.states.items() if n)
         work = [
-            Text(f"{name}: {p.stage} {p.design} at {p.scale}, {p.n_tokens:,} tokens, loss {p.loss_nats:.3f}, {p.tokens_per_s:,.0f} tokens/s")
+            Text(
+                f"{name}: {p.stage} {p.design} at {p.scale}, {p.n_tokens:,} tokens, loss {p.loss_nats:.3f}, {p.tokens_per_s:,.0f} tokens/s"
+            )
             for name, p in snapshot.verifiers.items()
             if p.design
         ]

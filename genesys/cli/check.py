@@ -27,7 +27,11 @@ def command(
         typer.echo(f"{design}: {report['verdict']}")
         for finding in report["findings"]:
             place = finding["unit"] + (f", line {finding['line']}" if finding["line"] else "")
-            typer.echo(f"  [{finding['rule']}] {place}: {finding['measured']}; required: {finding['required']}. {finding['hint']}")
+            typer.echo(
+                f"  [{finding['rule']}] {place}: {finding['measured']}; required: {finding['required']}. {finding['hint']}"
+            )
         for scale, size in report["sizes"].items():
-            typer.echo(f"  {scale}: {size['n_params']:,} parameters, width {size['d_model']}, {size['n_blocks']} blocks")
+            typer.echo(
+                f"  {scale}: {size['n_params']:,} parameters, width {size['d_model']}, {size['n_blocks']} blocks"
+            )
     sys.exit(EXIT_CODES[report["verdict"]])

@@ -38,5 +38,12 @@ def command(as_json: AsJson = False) -> None:
     typer.echo(f"Python {facts['python']} with {packages}")
     typer.echo(f"{facts['cores']} cores, {facts['memory_gb']} GB of memory, GPUs: {', '.join(facts['gpus']) or 'none'}")
     absent = [extra for extra, present in facts["extras"].items() if not present]
-    typer.echo("Optional parts not installed: " + (", ".join(absent) or "none") + (f" (pip install 'genesys-evolution[{absent[0]}]')" if absent else ""))
-    typer.echo("Isolation of designs' code: " + "; ".join(f"{layer} {'on' if on else 'OFF'}" for layer, on in facts["isolation"].items()))
+    typer.echo(
+        "Optional parts not installed: "
+        + (", ".join(absent) or "none")
+        + (f" (pip install 'genesys-evolution[{absent[0]}]')" if absent else "")
+    )
+    typer.echo(
+        "Isolation of designs' code: "
+        + "; ".join(f"{layer} {'on' if on else 'OFF'}" for layer, on in facts["isolation"].items())
+    )

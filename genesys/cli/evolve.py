@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, leaderboard_table, print_json
+from genesys.cli._output import AsJson, leaderboard_table, make_console, print_json
 
 
 def command(
@@ -25,9 +25,7 @@ def command(
 
     loaded = load_config(config)
     folder = run_folder or run_folder_for(loaded, loaded.name or config.stem, resume=resume)
-    from rich.console import Console
-
-    console = Console(stderr=as_json)
+    console = make_console(stderr=as_json)
     console.print(f"Run [bold]{folder.name}[/bold] in {folder}")
     try:
         with progress_display(console) as display:
@@ -52,4 +50,8 @@ def _conclude(run: Any, console: Any, *, as_json: bool) -> None:
         "Fitness: 0 is the GPT seed at that scale, 1 the spread of the seeds; one training seed each, so differences "
         "inside the intervals are noise."
     )
-    console.print(f"{run.tree.finished or run.tree.draining}. More: genesys leaderboard {run.name}, genesys show {run.name} {rows[0]['name']}" if rows else "No design was rated.")
+    console.print(
+        f"{run.tree.finished or run.tree.draining}. More: genesys leaderboard {run.name}, genesys show {run.name} {rows[0]['name']}"
+        if rows
+        else "No design was rated."
+    )

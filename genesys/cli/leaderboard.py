@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genesys.cli._output import AsJson, leaderboard_table, print_json
+from genesys.cli._output import AsJson, leaderboard_table, make_console, print_json
 
 
 def command(
@@ -22,6 +22,4 @@ def command(
     if as_json:
         print_json(rows)
         return
-    from rich.console import Console
-
-    Console().print(leaderboard_table(rows, title=f"Leaderboard of {opened.name}"))
+    make_console().print(leaderboard_table(rows, title=f"Leaderboard of {opened.name}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ def command(
     from genesys.evolution.status import run_status
 
     found = [Run(path.parent) for path in sorted(folder.glob("*/journal.sqlite"))]
-    entries = []
+    entries: list[dict[str, Any]] = []
     for run in found:
         status = run_status(run.tree)
         verified = {scale.name: scale.verified for scale in status.scales}
@@ -31,6 +31,8 @@ def command(
         return
     for entry in entries:
         rungs = ", ".join(f"{n} at {scale}" for scale, n in entry["verified"].items())
-        typer.echo(f"{entry['run']}: {entry['designs']} designs, verified {rungs}; best {entry['best'] or 'none yet'}; {entry['ended'] or 'not ended'}")
+        typer.echo(
+            f"{entry['run']}: {entry['designs']} designs, verified {rungs}; best {entry['best'] or 'none yet'}; {entry['ended'] or 'not ended'}"
+        )
     if not entries:
         typer.echo(f"No runs in {folder}. Start one: genesys evolve configs/quickstart.yaml")

@@ -24,19 +24,25 @@ def command(
     if as_json:
         print_json(_as_json(record) | tree.to_json())
         return
-    typer.echo(f"{record.name}  ({record.id})\n  {record.state.value}, by {record.operator}: {record.detail or 'a starting design'}")
+    typer.echo(
+        f"{record.name}  ({record.id})\n  {record.state.value}, by {record.operator}: {record.detail or 'a starting design'}"
+    )
     for parent in record.parents:
         typer.echo(f"  parent: {opened.record(parent).name}")
     for path, subtree in tree.walk():
         depth = path.count(".") + bool(path)
         settings = ", ".join(f"{n}={v}" for n, v in subtree.hyperparameters)
-        typer.echo(f"  {'  ' * depth}{path.rpartition('.')[2] or 'block'}: {subtree.unit.name}{f'({settings})' if settings else ''}")
+        typer.echo(
+            f"  {'  ' * depth}{path.rpartition('.')[2] or 'block'}: {subtree.unit.name}{f'({settings})' if settings else ''}"
+        )
     for finished in record.runs:
         typer.echo(f"  at {finished.scale}: {finished.outcome} in {finished.seconds:.1f} s {finished.reason}")
         for name, value in sorted(finished.metrics.items()):
             typer.echo(f"    {name:24} {value:,.4f}")
     for finding in record.findings:
-        typer.echo(f"  [{finding['rule']}] {finding.get('unit', '')}: {finding['measured']}; required: {finding['required']}")
+        typer.echo(
+            f"  [{finding['rule']}] {finding.get('unit', '')}: {finding['measured']}; required: {finding['required']}"
+        )
     if source:
         typer.echo(compose(tree))
 

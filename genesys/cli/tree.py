@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, print_json
+from genesys.cli._output import AsJson, make_console, print_json
 
 
 def command(
@@ -20,7 +20,6 @@ def command(
     if as_json:
         print_json([_entry(opened.tree, record) for record in opened.tree])
         return
-    from rich.console import Console
     from rich.tree import Tree
 
     root = Tree(f"[bold]{opened.name}[/bold]")
@@ -32,7 +31,7 @@ def command(
         others = "".join(f" x {opened.record(parent).name}" for parent in record.parents[1:])
         label = f"{record.name}  [dim]{record.operator}{others}[/dim]  {result}"
         branches[record.id] = (above if above is not None else root).add(label)
-    Console().print(root)
+    make_console().print(root)
 
 
 def _entry(tree: Any, record: Any) -> dict[str, Any]:

@@ -24,7 +24,9 @@ def read(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
-            raise ConfigError(f"Cannot use key {_join(where, str(key))!r}: there is no such setting.{suggest(str(key), known)}")
+            raise ConfigError(
+                f"Cannot use key {_join(where, str(key))!r}: there is no such setting.{suggest(str(key), known)}"
+            )
     hints = get_type_hints(cls)
     values = {}
     for name, f in known.items():
@@ -45,7 +47,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value in get_args(hint):
             return value
         choices = ", ".join(map(str, get_args(hint)))
-        raise ConfigError(f"Cannot use {where} = {value!r}: expected one of {choices}.{suggest(str(value), map(str, get_args(hint)))}")
+        raise ConfigError(
+            f"Cannot use {where} = {value!r}: expected one of {choices}.{suggest(str(value), map(str, get_args(hint)))}"
+        )
     if origin is tuple:
         return _convert_tuple(get_args(hint), value, where)
     if origin is not None and issubclass(origin, Mapping):

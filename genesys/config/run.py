@@ -96,7 +96,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in self.seeds:
             if name not in SEED_NAMES:
-                raise ConfigError(f"Cannot use seed {name!r}: expected {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}")
+                raise ConfigError(
+                    f"Cannot use seed {name!r}: expected {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}"
+                )
         for pool, least in (("designers", self.designers.n), ("verifiers", self.verifiers.n)):
             if least < 1:
                 raise ConfigError(f"Cannot run with {pool}.n = {least}: expected at least 1.")
@@ -112,11 +114,15 @@ class RunConfig:
         """
         if isinstance(self.ladder, str):
             if self.ladder not in LADDERS:
-                raise ConfigError(f"Cannot find ladder {self.ladder!r}: expected {', '.join(LADDERS)}, or a list of scales.{suggest(self.ladder, LADDERS)}")
+                raise ConfigError(
+                    f"Cannot find ladder {self.ladder!r}: expected {', '.join(LADDERS)}, or a list of scales.{suggest(self.ladder, LADDERS)}"
+                )
             named = LADDERS[self.ladder]
             return named if self.quotas is None else Ladder(named.scales, self.quotas)
         if self.quotas is None:
-            raise ConfigError("Cannot run a ladder of one's own without quotas. Add `quotas`, one number for each scale.")
+            raise ConfigError(
+                "Cannot run a ladder of one's own without quotas. Add `quotas`, one number for each scale."
+            )
         return Ladder(self.ladder, self.quotas)
 
 
@@ -138,7 +144,9 @@ def load_config(path: Path | str) -> RunConfig:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"Cannot read configuration {str(path)!r}: it is not YAML. {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"Cannot read configuration {str(path)!r}: it is not YAML. {' '.join(str(error).split())}"
+        ) from None
     return config_from_mapping(data, str(path))
 
 

@@ -12,7 +12,6 @@ import json
 import tokenize
 from typing import Any
 
-from genesys.errors import UnitError
 from genesys.gau.parse import parse_unit
 from genesys.gau.tree import UnitTree, bind
 from genesys.gau.unit import Expression, Unit
@@ -106,9 +105,7 @@ def _indent(source: str) -> str:
 def _dedent(body: str) -> str:
     lines = body.split("\n")
     inside = _lines_inside_strings("def _():\n" + body + "\n", offset=1)
-    return "\n".join(
-        line if number in inside else line.removeprefix(_INDENT) for number, line in enumerate(lines, 1)
-    )
+    return "\n".join(line if number in inside else line.removeprefix(_INDENT) for number, line in enumerate(lines, 1))
 
 
 def _lines_inside_strings(source: str, offset: int = 0) -> set[int]:

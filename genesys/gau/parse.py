@@ -29,7 +29,9 @@ def parse_unit(source: str) -> Unit:
     try:
         module = ast.parse(text)
     except SyntaxError as error:
-        raise UnitError([_finding("syntax", "", error.lineno, error.msg, "valid Python", "Correct the syntax.")]) from None
+        raise UnitError(
+            [_finding("syntax", "", error.lineno, error.msg, "valid Python", "Correct the syntax.")]
+        ) from None
     classes = [c for c in module.body if isinstance(c, ast.ClassDef) and _attribute(c, "kind") is not None]
     if len(classes) != 1:
         names = ", ".join(c.name for c in classes) or "none"
@@ -100,12 +102,16 @@ class _ClassReader:
     def _slots(self) -> Iterator[Slot]:
         value = self._literal("slots", default={})
         if not isinstance(value, dict):
-            self._complain("slots", self.cls.lineno, f"slots = {value!r}", "a dictionary from slot name to its description")
+            self._complain(
+                "slots", self.cls.lineno, f"slots = {value!r}", "a dictionary from slot name to its description"
+            )
             return
         for name, declared in value.items():
             entry = {"doc": declared} if isinstance(declared, str) else declared
             if not isinstance(name, str) or not name.isidentifier() or not isinstance(entry, dict):
-                self._complain("slots", self.cls.lineno, f"{name!r}: {declared!r}", "an identifier, and a text or dictionary")
+                self._complain(
+                    "slots", self.cls.lineno, f"{name!r}: {declared!r}", "an identifier, and a text or dictionary"
+                )
                 continue
             unknown = set(entry) - {"doc", "accepts", "tied"}
             accepts = entry.get("accepts", ())
@@ -126,7 +132,13 @@ class _ClassReader:
             return
         positional = [a.arg for a in init.args.posonlyargs + init.args.args]
         if positional != ["self", "d", "ctx"] or init.args.vararg or init.args.kwarg:
-            self._complain("init", init.lineno, f"__init__({ast.unparse(init.args)})", "self, d, ctx, then keywords", _HINTS["init"])
+            self._complain(
+                "init",
+                init.lineno,
+                f"__init__({ast.unparse(init.args)})",
+                "self, d, ctx, then keywords",
+                _HINTS["init"],
+            )
         for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
             if default is None or argument.annotation is None:
                 self._complain(

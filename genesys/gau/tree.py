@@ -167,7 +167,10 @@ class UnitTree:
         """Set one hyperparameter of the instance at a path."""
         frozen = freeze(value)
         return self._edit(
-            path, lambda old: replace(old, hyperparameters=(*(h for h in old.hyperparameters if h[0] != name), (name, frozen)))
+            path,
+            lambda old: replace(
+                old, hyperparameters=(*(h for h in old.hyperparameters if h[0] != name), (name, frozen))
+            ),
         )
 
     def rename_slot(self, path: str, old_slot: str, new_slot: str, unit: Unit) -> UnitTree:
@@ -221,7 +224,9 @@ def bind(entry: Mapping[str, Any], resolve: Callable[[str], Unit]) -> UnitTree:
         entry: A slot's entry may also be the bare unit reference.
         resolve: Turns a unit reference (a name, an id) into a unit.
     """
-    children = ((slot, bind({"unit": e} if isinstance(e, str) else e, resolve)) for slot, e in entry.get("slots", {}).items())
+    children = (
+        (slot, bind({"unit": e} if isinstance(e, str) else e, resolve)) for slot, e in entry.get("slots", {}).items()
+    )
     hyperparameters = ((name, _from_jsonable(value)) for name, value in entry.get("hyperparameters", {}).items())
     return UnitTree(resolve(entry["unit"]), tuple(hyperparameters), tuple(children))
 

@@ -35,7 +35,9 @@ def build_model(tree: UnitTree, shape: ModelShape, *, seed: int = 0, embedding_s
         Exception: Whatever the units' own code raises.
     """
     if tree.open_slots():
-        raise InterfaceError(f"Cannot build a design with open slots: {', '.join(tree.open_slots())}. Bind a unit to each.")
+        raise InterfaceError(
+            f"Cannot build a design with open slots: {', '.join(tree.open_slots())}. Bind a unit to each."
+        )
     classes = {unit.id: unit_class(unit) for unit in tree.units()}
     return GAM(
         entries(tree),

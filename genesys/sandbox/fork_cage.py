@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 import genesys
-from genesys.errors import JobFailed, TransientError
+from genesys.errors import FailureCause, JobFailed, TransientError
 
 CHECK_MODULES = ("genesys.checker.job",)
 VERIFY_MODULES = ("genesys.checker.job", "genesys.train.job", "genesys.evaluate.job")
@@ -88,7 +89,9 @@ class ForkCage:
     async def __aenter__(self) -> ForkCage:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     async def _ensure_server(self) -> None:
@@ -134,16 +137,14 @@ class ForkCage:
         self._ends.pop(job, None)
         pid = self._pids.pop(job, None)
         if pid is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
 
     def _read_answer(self, entry: str, folder: Path, code: int) -> dict[str, Any]:
         path = folder / "answer.json"
         if not path.exists():
             log = (folder / "log.txt").read_text(errors="replace")[-1000:] if (folder / "log.txt").exists() else ""
-            cause = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
+            cause: FailureCause = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
             raise JobFailed(cause, f"{entry} ended with code {code} and no answer. {log}".strip())
         answer = json.loads(path.read_text())
         if "cause" in answer:

@@ -10,6 +10,7 @@ the file system and the network of its user.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -38,11 +39,11 @@ def serve(connection: socket.socket) -> None:
     buffer = b""
     connection.sendall(b'{"ready": true}\n')
     while True:
-        readable, _, _ = select.select([connection, wake_read], [], [])
+        readable, _, _ = select.select([connection.fileno(), wake_read], [], [])
         if wake_read in readable:
             os.read(wake_read, 4096)
             _report_ends(connection, jobs)
-        if connection in readable:
+        if connection.fileno() in readable:
             data = connection.recv(65536)
             if not data:
                 break
@@ -115,10 +116,8 @@ def die_with_parent() -> None:
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:
