@@ -75,10 +75,14 @@ def decide(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Room:
-    """Where leases are free: `openings` for whom the strategy likes, `kept` for the few that go first."""
+    """Where leases are free: `free` in all, `openings` without the room kept for those that go first.
+
+    `only` names, for a scale, the niches that alone may use its openings; `is_quiet` says that nothing runs and
+    nothing new comes while the strategy waits.
+    """
 
     settled: frozenset[str]
-    released: Mapping[str, int]
+    free: Mapping[str, int]
     openings: Mapping[str, int]
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_quiet: bool = False
@@ -89,10 +93,13 @@ class _Room:
         free = {s: tree.ledger.released(s, settled=settled) - tree.ledger.account(s).used for s in tree.scales}
         openings = {s: n - _kept(tree, k, settled) for k, (s, n) in enumerate(free.items())}
         only = {s: _reserved_niches(tree, k, settled) for k, s in enumerate(tree.scales)}
-        bottom_spent = tree.ledger.account(tree.scales[0]).left == 0
-        quiet = not tree.leases and (bottom_spent or not (proposals_open or tree.in_state(DesignState.PROPOSED)))
+        bottom = tree.scales[0]
+        may_grow = proposals_open or bool(tree.in_state(DesignState.PROPOSED))
+        # designers pause while designs wait at the bottom, so a strategy must not wait for more of them then
+        nothing_comes = not may_grow or tree.ledger.account(bottom).left == 0 or len(tree.waiting(bottom)) > 0
+        is_quiet = nothing_comes and not tree.leases
         return _Room(
-            settled=frozenset(settled), released=free, only={s: n for s, n in only.items() if n}, is_quiet=quiet,
+            settled=frozenset(settled), free=free, only={s: n for s, n in only.items() if n}, is_quiet=is_quiet,
             openings={s: n for s, n in openings.items() if n > 0 and len(tree.waiting(s))},
         )  # fmt: skip
 
@@ -132,11 +139,11 @@ def _reserved_niches(tree: EvolutionTree, k: int, settled: list[str]) -> tuple[s
 
 def _goes_first(tree: EvolutionTree, room: _Room) -> Promotion | None:
     for scale in reversed(tree.scales):
-        if tree.reference in tree.waiting(scale) and room.released[scale] > 0:
+        if tree.reference in tree.waiting(scale) and room.free[scale] > 0:
             return Promotion(design=tree.reference, scale=scale, reason="the reference goes first at each scale")
     bottom = tree.scales[0]
     waiting = tree.waiting(bottom)
-    if len(waiting) and room.released[bottom] > 0 and tree.record(waiting[0]).is_seed:
+    if len(waiting) and room.free[bottom] > 0 and tree.record(waiting[0]).is_seed:
         return Promotion(design=waiting[0], scale=bottom, reason="seeds go first on the bottom rung")
     return None
 

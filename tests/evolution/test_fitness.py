@@ -1,0 +1,149 @@
+"""Fitness: the formula, its intervals, its axis across scales, and who leads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genesys.errors import ConfigError
+from genesys.evolution import leaderboard
+from genesys.evolution.events import LeaseGranted, VerificationFailed
+from genesys.evolution.fitness import PaperFitness, RelativeFitness, probe_score, resolve_fitness
+from genesys.evolution.rating import Frame, Rating, frame_of
+from genesys.testing import add_design, metrics_for, start_tree, verify
+
+REFERENCE = {"test_bpb": 2.0, "unigram_bpb": 4.0, "probe_recall": 1.0, "probe_recall_chance": 0.5, "probe_copy": 0.5}
+
+
+def test_the_reference_itself_has_half_for_bits_and_half_for_its_probes() -> None:
+    rating = RelativeFitness().rate([REFERENCE], [REFERENCE])
+    assert rating.raw == pytest.approx(0.5 * 1.0 + 0.5 * (1.0 + 0.5) / 2) and rating.anchored
+
+
+def test_bits_count_relative_to_the_gain_of_the_reference() -> None:
+    better = REFERENCE | {"test_bpb": 1.0}  # gains 3 bits where the reference gains 2
+    assert RelativeFitness().rate([better], [REFERENCE]).raw - RelativeFitness().rate([REFERENCE], [REFERENCE]).raw == (
+        pytest.approx(0.5 * (1.5 - 1.0))
+    )
+
+
+def test_a_missing_probe_counts_as_chance() -> None:
+    fewer = {k: v for k, v in REFERENCE.items() if not k.startswith("probe_copy")}
+    rule = RelativeFitness()
+    assert rule.rate([fewer], [REFERENCE]).raw == rule.rate([REFERENCE | {"probe_copy": 0.0}], [REFERENCE]).raw
+    assert rule.rate([fewer], [REFERENCE]).raw < rule.rate([REFERENCE], [REFERENCE]).raw
+
+
+@given(accuracy=st.floats(0, 1), chance=st.floats(0, 0.9))
+def test_probe_scores_put_chance_at_0_and_perfection_at_1(accuracy: float, chance: float) -> None:
+    metrics = {"probe_x": accuracy, "probe_x_chance": chance}
+    assert probe_score(metrics, "x") <= 1.0 + 1e-9
+    assert probe_score(metrics | {"probe_x": chance}, "x") == pytest.approx(0.0)
+    assert probe_score(metrics | {"probe_x": 1.0}, "x") == pytest.approx(1.0)
+
+
+def test_the_interval_adds_up_the_errors_and_the_seed_deviation() -> None:
+    rule = RelativeFitness(seed_deviation=0.1)
+    noisy = REFERENCE | {"test_bpb_se": 0.2, "probe_recall_se": 0.05}
+    variance = 0.25 * (0.2 / 2.0) ** 2 + 0.25 * (0.05 / 0.5) ** 2 / 4 + 0.1**2
+    assert rule.rate([noisy], [REFERENCE]).half_width == pytest.approx(1.959964 * math.sqrt(variance))
+    twice = rule.rate([noisy, noisy], [REFERENCE]).half_width
+    assert twice == pytest.approx(1.959964 * math.sqrt(variance / 2)), "replicates narrow it"
+
+
+def test_replicates_of_the_reference_replace_the_assumed_deviation() -> None:
+    other = REFERENCE | {"test_bpb": 2.1}
+    width = RelativeFitness(seed_deviation=9.0).rate([REFERENCE], [REFERENCE, other]).half_width
+    assert 0 < width < 0.1
+
+
+def test_without_a_usable_reference_gains_are_relative_to_unigram_bits_and_marked() -> None:
+    alone = RelativeFitness().rate([REFERENCE], None)
+    assert not alone.anchored and alone.raw == pytest.approx(0.5 * 2.0 / 4.0 + 0.5 * 0.75)
+    useless = RelativeFitness().rate([REFERENCE], [REFERENCE | {"test_bpb": 4.5}])
+    assert not useless.anchored
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"test_bpb": 2.0}, "metric 'unigram_bpb' is None; expected above 0"),
+        (REFERENCE | {"anything": math.nan}, "metric 'anything' is nan; expected a finite number"),
+        (REFERENCE | {"probe_copy": 1.5}, "probe 'copy' is 1.5; expected within 0..1"),
+        (REFERENCE | {"probe_copy_chance": 1.0}, "chance below 1"),
+    ],
+)
+def test_metrics_that_cannot_be_rated_are_refused(metrics: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RelativeFitness().check(metrics)
+
+
+def test_niches_follow_the_recall_probes() -> None:
+    rule = RelativeFitness()
+    assert rule.niche({"probe_recall": 0.9}) == "recall" and rule.niche({"probe_recall": 0.89}) == "no-recall"
+    assert rule.niche({"probe_copy": 1.0}) == ""
+
+
+def test_the_axis_has_the_reference_at_0_and_the_spread_of_the_seeds_as_unit() -> None:
+    seeds = [Rating(raw=r) for r in (1.0, 1.2, 1.4)]
+    frame = frame_of(seeds[0], seeds, None)
+    assert frame.centre == 1.0 and frame.spread == pytest.approx(0.2)
+    assert frame.place(Rating(raw=1.4, half_width=0.1)).value == pytest.approx(2.0)
+    assert frame_of(seeds[0], seeds[:2], Frame(spread=0.7)).spread == 0.7, "too few seeds: the scale below"
+    assert frame_of(None, [], None) == Frame(centre=0.0, spread=1.0)
+
+
+def test_designs_are_unrated_until_the_reference_is_measured() -> None:
+    tree = start_tree(reference="ref")
+    add_design(tree, "ref", is_seed=True)
+    add_design(tree, "x")
+    verify(tree, "x", "small", 0.9)
+    assert leaderboard(tree) == [] and not tree.population().rated
+    verify(tree, "ref", "small", 0.5)
+    assert [row.design for row in leaderboard(tree)] == ["x", "ref"]
+    assert leaderboard(tree)[1].fitness.value == 0.0
+
+
+def test_designs_are_rated_without_a_reference_that_failed() -> None:
+    tree = start_tree(reference="ref")
+    add_design(tree, "ref", is_seed=True)
+    add_design(tree, "x")
+    verify(tree, "x", "small", 0.9)
+    tree.apply(LeaseGranted(lease=8, design="ref", scale="small", holder="h"))
+    tree.apply(VerificationFailed(lease=8, design="ref", scale="small", cause="non-finite"))
+    assert [row.design for row in leaderboard(tree)] == ["x"]
+    assert not leaderboard(tree)[0].fitness.anchored
+
+
+def test_the_highest_rung_leads_whatever_the_fitness_below() -> None:
+    """Law 7: a design is never better for having been verified at fewer scales."""
+    tree = start_tree(reference="ref")
+    for name in ("ref", "low", "high"):
+        add_design(tree, name, is_seed=name == "ref")
+        verify(tree, name, "small", {"ref": 0.5, "low": 0.95, "high": 0.6}[name])
+    verify(tree, "ref", "middle", 0.5)
+    verify(tree, "high", "middle", 0.1)
+    rows = leaderboard(tree)
+    assert [(row.place, row.design, row.scale) for row in rows] == [
+        (1, "ref", "middle"), (2, "high", "middle"), (3, "low", "small"),
+    ]  # fmt: skip
+    assert rows[1].fitness.low < rows[1].fitness.value < rows[1].fitness.high
+    assert rows[1].metrics == metrics_for(0.1) and leaderboard(tree, limit=1) == rows[:1]
+
+
+def test_the_papers_fitness_is_the_plain_mean_of_accuracies() -> None:
+    tree = start_tree(reference="", rule=PaperFitness())
+    add_design(tree, "x")
+    verify(tree, "x", "small", 0.9)
+    assert leaderboard(tree)[0].fitness.value == pytest.approx(0.95)
+    with pytest.raises(ValueError, match="there is no accuracy"):
+        PaperFitness().check({"test_bpb": 1.0})
+
+
+def test_rules_are_found_by_name() -> None:
+    assert resolve_fitness() == RelativeFitness() and resolve_fitness("paper") == PaperFitness()
+    with pytest.raises(ConfigError, match="Did you mean 'paper'"):
+        resolve_fitness("papr")

@@ -1,0 +1,278 @@
+"""Laws 18 and 19 for the tree: replay equals life, and no interleaving breaks the books."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genesys.evolution import BookkeepingError, DesignState, EvolutionTree
+from genesys.evolution.events import (
+    DesignImplemented,
+    DesignProposed,
+    DesignRejected,
+    Event,
+    LeaseGranted,
+    LeaseRefunded,
+    PolicyFailed,
+    ProposalFailed,
+    RunDraining,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    VerificationFailed,
+    VerificationRecorded,
+    event_from_json,
+    event_to_json,
+)
+from genesys.evolution.fitness import RelativeFitness
+from genesys.evolution.promotion import SuccessiveHalving
+from genesys.testing import add_design, climb, metrics_for, start_tree, verify
+
+DESIGNS = [f"d{i}" for i in range(6)]
+
+
+def random_event(rng: Random, last_lease: int) -> Event:
+    """Any event, most of them out of place: duplicates, late commits, unknown names, leases of the past."""
+    design, scale = rng.choice([*DESIGNS, "unknown"]), rng.choice(["small", "middle", "large", "nowhere"])
+    lease, seed = max(1, last_lease + rng.choice([-3, -2, -1, 0, 0, 0, 1, 1])), rng.choice([0, 0, 0, 1])
+    parents = tuple(rng.sample(DESIGNS, rng.choice([0, 0, 1, 2])))
+    metrics = metrics_for(rng.random(), recall=rng.random() < 0.5)
+    if rng.random() < 0.05:
+        metrics["test_bpb"] = float("nan")
+    proposed = DesignProposed(
+        design=design, name=design, program="p", operator="mutation", parents=parents, is_seed=rng.random() < 0.4
+    )
+    recorded = VerificationRecorded(lease=lease, design=design, scale=scale, metrics=metrics, report="r", seed=seed)
+    failed = VerificationFailed(lease=lease, design=design, scale=scale, cause="non-finite", seed=seed)
+    choices: list[tuple[Event, int]] = [
+        (proposed, 5),
+        (DesignImplemented(design=design, sizes={"small": {"d_model": 8}}), 5),
+        (DesignRejected(design=design, findings=({"rule": "shape"},)), 1),
+        (LeaseGranted(lease=lease, design=design, scale=scale, holder="h", seed=seed), 10),
+        (LeaseRefunded(lease=lease, cause=rng.choice(["killed", "stopped"])), 3),
+        (recorded, 10),
+        (failed, 2),
+        (ProposalFailed(designer="x", operator="mutation", reason="none"), 1),
+        (PolicyFailed(policy="selection", strategy="X", reason="none"), 1),
+        (RunDraining(reason="stop"), 1),
+        (RunResumed(), 2),
+        (RunFinished(reason="end"), 1),
+        (RunStarted(run="again", scales=("a",), quotas=(1,)), 1),
+    ]
+    return rng.choices([event for event, _ in choices], [weight for _, weight in choices])[0]
+
+
+def result_for(tree: EvolutionTree, rng: Random) -> Event | None:
+    """A fitting end for an outstanding lease."""
+    if not tree.leases:
+        return None
+    lease = tree.leases[rng.choice(sorted(tree.leases))]
+    what: dict[str, Any] = {"lease": lease.lease, "design": lease.design, "scale": lease.scale, "seed": lease.seed}
+    if rng.random() < 0.2:
+        return VerificationFailed(cause="non-finite", **what)
+    return VerificationRecorded(metrics=metrics_for(rng.random(), recall=rng.random() < 0.5), report="r", **what)
+
+
+def live(seed: int, n_steps: int, quotas: tuple[int, ...], reference: str) -> tuple[EvolutionTree, list[Event]]:
+    rng, events = Random(seed), list[Event]()
+    rule = RelativeFitness()
+    tree = EvolutionTree(rule)
+    config = {"replicate_quotas": {"small": 1}}
+    started = RunStarted(
+        run="r", scales=("small", "middle", "large"), quotas=quotas, reference=reference, config=config
+    )
+    for step in range(n_steps):
+        fitting = result_for(tree, rng) if rng.random() < 0.3 else None
+        event = started if step == 0 else fitting or random_event(rng, tree.last_lease)
+        before = tree.digest()
+        try:
+            tree.apply(event)
+        except BookkeepingError:
+            assert tree.digest() == before, f"a refused {event.kind} left a trace"
+        else:
+            events.append(event)
+    return tree, events
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    n_steps=st.integers(1, 150),
+    quotas=st.sampled_from([(6, 3, 1), (2, 2, 2), (0, 0, 0), (4, 1, 0)]),
+    reference=st.sampled_from(["", "d0"]),
+)
+def test_books_hold_under_any_interleaving_and_replay_equals_life(
+    seed: int, n_steps: int, quotas: tuple[int, ...], reference: str
+) -> None:
+    tree, events = live(seed, n_steps, quotas, reference)
+    audit(tree)
+    replayed = EvolutionTree(RelativeFitness())
+    for event in events:
+        replayed.apply(event_from_json(json.loads(json.dumps(event_to_json(event)))))
+    assert replayed.digest() == tree.digest()
+    restored = EvolutionTree.from_snapshot(json.loads(json.dumps(tree.to_snapshot())), RelativeFitness())
+    for other in (replayed, restored):
+        assert other.digest() == tree.digest()
+        assert what_strategies_see(other) == what_strategies_see(tree)
+
+
+def audit(tree: EvolutionTree) -> None:
+    """What must hold of any books."""
+    committed = [(r.id, run.scale, run.seed, run.recipe) for r in tree for run in r.runs]
+    assert len(committed) == len(set(committed)), "a key was settled twice"
+    assert not set(committed) & {tuple(lease.key) for lease in tree.leases.values()}, "a settled key is out on lease"
+    for k, scale in enumerate(tree.scales):
+        account = tree.ledger.account(scale)
+        runs = [run for r in tree for run in r.runs if run.scale == scale and run.seed == 0]
+        out = [lease for lease in tree.leases.values() if lease.scale == scale and lease.seed == 0]
+        assert (account.finished, account.reserved) == (len(runs), len(out)) and account.used <= account.quota
+        assert set(tree.running(scale)) == {x.design for x in tree.leases.values() if x.scale == scale}
+        ready = {
+            r.id for r in tree if r.state in ("implemented", "verified") and r.first_run(scale) is None
+            and (k == 0 or ((first := r.first_run(tree.scales[k - 1])) is not None and first.outcome == "committed"))
+        }  # fmt: skip
+        assert set(tree.waiting(scale)) == ready - {lease.design for lease in out}
+    assert set(tree.records) == {d for state in DesignState for d in tree.in_state(state)}
+
+
+def what_strategies_see(tree: EvolutionTree) -> Any:
+    population = tree.population()
+    return (
+        list(population.rated),
+        list(population.eligible),
+        population.seeds,
+        [list(population.unverified(scale)) for scale in tree.scales],
+        [list(population.at(scale)) for scale in tree.scales],
+        {niche: list(views) for niche, views in population.by_niche().items()},
+        list(tree.ratings.standing),
+        (population.n_implemented, population.n_verified, tree.n_pending_seeds),
+        [list(population.children(design)) for design in tree.records],
+    )
+
+
+def test_a_whole_evolution_replays() -> None:
+    events: list[Event] = []
+    tree = start_tree(quotas=(30, 8, 3), reference="design-0", events=events)
+    climb(
+        tree, SuccessiveHalving(), n_designs=35, n_verifiers=4, rng=Random(0), p_refund=0.1, p_fail=0.1, events=events
+    )
+    audit(tree)
+    again = EvolutionTree(RelativeFitness())
+    for event in events:
+        again.apply(event)
+    assert again.digest() == tree.digest() and what_strategies_see(again) == what_strategies_see(tree)
+
+
+def test_a_lease_that_keeps_dying_ends_as_poison() -> None:
+    tree = start_tree(quotas=(2, 1))
+    add_design(tree, "a")
+    for number in (1, 2, 3):
+        tree.apply(LeaseGranted(lease=number, design="a", scale="small", holder="h"))
+        tree.apply(LeaseRefunded(lease=number, cause="killed"))
+    assert tree.record("a").state is DesignState.POISON and tree.counters["poison"] == 1
+    assert tree.ledger.account("small").failed == 1, "its quota stays spent"
+    with pytest.raises(BookkeepingError, match="is poison; expected implemented or verified"):
+        tree.apply(LeaseGranted(lease=4, design="a", scale="small", holder="h"))
+
+
+def test_orderly_stops_never_poison() -> None:
+    tree = start_tree(quotas=(2, 1))
+    add_design(tree, "a")
+    for number in range(1, 8):
+        tree.apply(LeaseGranted(lease=number, design="a", scale="small", holder="h"))
+        tree.apply(LeaseRefunded(lease=number, cause="stopped"))
+    assert tree.record("a").state is DesignState.IMPLEMENTED and tree.ledger.account("small").used == 0
+
+
+def _tree_with_lease() -> EvolutionTree:
+    tree = start_tree(quotas=(2, 1))
+    add_design(tree, "a")
+    add_design(tree, "b")
+    tree.apply(DesignProposed(design="c", name="c", program="c", operator="scratch"))
+    tree.apply(LeaseGranted(lease=5, design="a", scale="small", holder="h"))
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (RunStarted(run="x", scales=("a",), quotas=(1,)), "has started in this journal"),
+        (DesignProposed(design="a", name="a", program="a", operator="scratch"), "it exists; expected a new id"),
+        (DesignProposed(design="z", name="z", program="z", operator="mutation", parents=("q",)), "has none of that id"),
+        (DesignImplemented(design="a"), "it is implemented; expected proposed"),
+        (DesignRejected(design="q", findings=()), "has none of that id"),
+        (LeaseGranted(lease=5, design="b", scale="small", holder="h"), "numbers only rise; expected above 5"),
+        (LeaseGranted(lease=6, design="a", scale="small", holder="h"), "it is reserved already"),
+        (LeaseGranted(lease=6, design="c", scale="small", holder="h"), "is proposed; expected implemented"),
+        (LeaseGranted(lease=6, design="b", scale="middle", holder="h"), "expected no rung skipped"),
+        (LeaseGranted(lease=6, design="b", scale="huge", holder="h"), "Cannot find scale 'huge'"),
+        (LeaseRefunded(lease=4, cause="killed"), "it is not outstanding"),
+        (VerificationFailed(lease=9, design="a", scale="small", cause="error"), "it is not outstanding"),
+        (
+            VerificationRecorded(lease=5, design="b", scale="small", metrics={}, report="r"),
+            "expected the result of that",
+        ),
+        (
+            VerificationRecorded(lease=5, design="a", scale="small", metrics={"test_bpb": float("inf")}, report="r"),
+            "metric 'test_bpb' is inf; expected a finite number",
+        ),
+        (VerificationRecorded(lease=5, design="a", scale="small", metrics={}, report="r"), "metric 'test_bpb' is None"),
+    ],
+)
+def test_what_would_break_a_law_is_refused_by_name(event: Event, message: str) -> None:
+    tree = _tree_with_lease()
+    before = tree.digest()
+    with pytest.raises(BookkeepingError, match=message):
+        tree.apply(event)
+    assert tree.digest() == before
+
+
+def test_nothing_comes_before_the_start() -> None:
+    with pytest.raises(BookkeepingError, match="the run has not started"):
+        EvolutionTree(RelativeFitness()).apply(RunFinished(reason="x"))
+
+
+def test_a_late_commit_of_a_refunded_lease_is_fenced() -> None:
+    tree = _tree_with_lease()
+    tree.apply(LeaseRefunded(lease=5, cause="killed"))
+    tree.apply(LeaseGranted(lease=6, design="a", scale="small", holder="other"))
+    late = VerificationRecorded(lease=5, design="a", scale="small", metrics=metrics_for(0.9), report="late")
+    with pytest.raises(BookkeepingError, match="it is not outstanding"):
+        tree.apply(late)
+    assert not tree.record("a").runs
+
+
+def test_a_draining_run_takes_results_but_grants_nothing() -> None:
+    tree = _tree_with_lease()
+    tree.apply(RunDraining(reason="asked to stop"))
+    with pytest.raises(BookkeepingError, match="takes no new work"):
+        tree.apply(LeaseGranted(lease=6, design="b", scale="small", holder="h"))
+    tree.apply(VerificationRecorded(lease=5, design="a", scale="small", metrics=metrics_for(0.5), report="r"))
+    tree.apply(RunResumed())
+    tree.apply(LeaseGranted(lease=6, design="b", scale="small", holder="h"))
+    assert set(tree.leases) == {6}
+
+
+def test_a_snapshot_of_another_version_is_refused() -> None:
+    with pytest.raises(BookkeepingError, match="snapshot of version 99"):
+        EvolutionTree.from_snapshot({"version": 99}, RelativeFitness())
+
+
+def test_views_hold_what_the_journal_says() -> None:
+    tree = start_tree(reference="a")
+    add_design(tree, "a", is_seed=True)
+    add_design(tree, "b", parents=("a",))
+    verify(tree, "a", "small", 0.5)
+    verify(tree, "b", "small", 0.9)
+    verify(tree, "b", "middle", 0.9)
+    view = tree.population().get("b")
+    assert (view.name, view.parents, view.operator, view.is_seed) == ("name of b", ("a",), "mutation", False)
+    assert (view.rung, view.confidence, view.niche, view.order) == (1, 1 + 1 + 1 + 2, "recall", 1)
+    assert set(view.fitness) == {"small"}, "at 'middle' the reference is not measured yet"
+    assert view.best == view.fitness["small"]
+    assert [child.id for child in tree.population().children("a")] == ["b"]
