@@ -55,7 +55,7 @@ class OnlyWaits:
 STRATEGIES = [factory() for factory in PROMOTIONS.values()] + [OnlyWaits()]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     shape=st.lists(st.integers(0, 20), min_size=1, max_size=5).map(lambda q: tuple(sorted(q, reverse=True))),
     n_verifiers=st.integers(1, 12),
