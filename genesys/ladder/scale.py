@@ -25,6 +25,7 @@ class Scale:
         batch_tokens: Tokens in an optimizer step.
         n_tokens: Real tokens of a whole pre-training.
         peak_lr: Peak of the cosine schedule.
+        embedding_std: Of the initial token embedding; small models learn much faster from a larger one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Scale:
     peak_lr: float
     width_step: int = 32
     size_tolerance: float = 0.05
+    embedding_std: float = 0.02
 
     def __post_init__(self) -> None:
         for field in ("d_model", "n_blocks", "context", "batch_tokens", "n_tokens", "width_step"):
@@ -44,6 +46,10 @@ class Scale:
                 raise ConfigError(f"Cannot use scale {self.name!r}: {field} is {value!r}; expected a whole number from 1.")
         if not 0 < self.peak_lr < 1:
             raise ConfigError(f"Cannot use scale {self.name!r}: peak_lr is {self.peak_lr}; expected between 0 and 1.")
+        if not 0 < self.embedding_std <= 10:
+            raise ConfigError(
+                f"Cannot use scale {self.name!r}: embedding_std is {self.embedding_std}; expected above 0, at most 10."
+            )
         if self.batch_tokens % self.context:
             raise ConfigError(
                 f"Cannot use scale {self.name!r}: batch_tokens {self.batch_tokens} is no multiple of context "

@@ -59,13 +59,16 @@ def drop_checkpoints(out: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def save_weights(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> str:
+def save_weights(model: nn.Module, path: Path, *, design_id: str) -> str:
     """Write the parameters and buffers of a model as safetensors, by one rename; gives the file's SHA-256.
 
-    A tensor that stands in the model under several names (tied units) is written under the first.
+    A tensor that stands in the model under several names (tied units) is written under the first. The header names
+    the design and nothing else: safetensors writes several entries in no fixed order, and equal weights shall be
+    equal files.
     """
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    save_file(unique_tensors(model), temporary, metadata=dict(metadata))
+    save_file(unique_tensors(model), temporary, metadata={"design_id": design_id})
+    temporary.chmod(0o644)
     digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
     os.rename(temporary, path)
     return digest

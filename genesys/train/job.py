@@ -65,12 +65,12 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan, started: float) -> dict[str, Any]:
-    model = build_model(tree, shape, seed=plan.seed)
+    model = build_model(tree, shape, seed=plan.seed, embedding_std=plan.scale.embedding_std)
     init_sha256 = weights_digest(model)
     result = train_model(model, plan)
     val_loss_nats = validation_loss(model, plan.shards, plan.scale.context)
     weights = plan.out / WEIGHTS_FILE
-    weights_sha256 = save_weights(model, weights, {"design_id": tree.design_id, "shards": plan.shards.hash})
+    weights_sha256 = save_weights(model, weights, design_id=tree.design_id)
     drop_checkpoints(plan.out)
     return {
         **asdict(result),

@@ -30,7 +30,9 @@ def test_prose_is_kept_and_markup_is_dropped() -> None:
     assert [p.split()[0] for p in kept] == ["Return", "When"]
 
 
-@pytest.mark.parametrize("text", ["f(x: int = 3, *, y: str) -> dict[str, int]; g(a_b, c_d) -> x.y.z(1, 2, 3, 4, 5, 6).", "short."])
+@pytest.mark.parametrize(
+    "text", ["f(x: int = 3, *, y: str) -> dict[str, int]; g(a_b, c_d) -> x.y.z(1, 2, 3, 4, 5, 6).", "short."]
+)
 def test_what_is_no_sentence_is_no_prose(text: str) -> None:
     assert not is_prose(text)
 

@@ -34,7 +34,11 @@ def test_offsets_point_behind_boundaries(tmp_path: Path) -> None:
 
 
 def test_equal_text_gives_equal_hash_and_one_folder(tmp_path: Path) -> None:
-    one, two, other = write_shards(corpus(), tmp_path), write_shards(corpus(), tmp_path), write_shards(corpus(seed=1), tmp_path)
+    one, two, other = (
+        write_shards(corpus(), tmp_path),
+        write_shards(corpus(), tmp_path),
+        write_shards(corpus(seed=1), tmp_path),
+    )
     assert one == two and one.hash != other.hash and one.path.name == one.hash[:16]
 
 
