@@ -79,9 +79,7 @@ def bits_per_byte(
 @torch.no_grad()
 def mean_loss(model: Callable[[Tensor], Tensor], rows_RL: Tensor) -> float:
     """Mean loss over rows of inputs and next tokens, nats per token."""
-    losses = [
-        _losses(model, part[:, :-1], part[:, 1:]) for part in rows_RL.split(_BATCH_ROWS)
-    ]
+    losses = [_losses(model, part[:, :-1], part[:, 1:]) for part in rows_RL.split(_BATCH_ROWS)]
     return float(torch.cat(losses).double().mean())
 
 

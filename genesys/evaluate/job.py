@@ -11,6 +11,7 @@ from genesys.evaluate.bits import bits_per_byte, mean_loss, token_nats, unigram_
 from genesys.evaluate.splits import open_splits, validation_rows
 from genesys.evaluate.weights import load_weights
 from genesys.gau import UnitTree
+from genesys.ladder import Scale
 from genesys.model import ModelShape, build_model
 
 MAX_TEST_BYTES = 65_536
@@ -32,10 +33,11 @@ def evaluate(request: dict[str, Any]) -> dict[str, Any]:
     """
     torch.set_num_threads(int(request.get("n_threads", 1)))
     tree, shape = UnitTree.from_json(request["tree"]), ModelShape(**request["shape"])
-    context = int(request["scale"]["context"])
+    scale = Scale(**request["scale"])
+    context = scale.context
     splits = open_splits(Path(request["shards"]))
     rows = validation_rows(splits.tokens("val"), context)
-    model = build_model(tree, shape, seed=int(request["seed"])).eval()
+    model = build_model(tree, shape, seed=int(request["seed"]), embedding_std=scale.embedding_std).eval()
     untrained_val_loss_nats = mean_loss(model, rows)
     weights_sha256 = load_weights(model, Path(request["weights"]), design_id=tree.design_id)
     documents = splits.documents("test", int(request.get("max_test_bytes", MAX_TEST_BYTES)))

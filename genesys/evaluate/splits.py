@@ -63,7 +63,9 @@ def open_splits(path: Path) -> SplitFiles:
         text = (path / "manifest.json").read_text(encoding="utf-8")
         return SplitFiles(path=path, hash=hashlib.sha256(text.encode()).hexdigest(), manifest=json.loads(text))
     except (OSError, ValueError) as error:
-        raise JobFailed("infrastructure", f"Cannot open shards {str(path)!r}: {error}; expected a manifest.json.") from None
+        raise JobFailed(
+            "infrastructure", f"Cannot open shards {str(path)!r}: {error}; expected a manifest.json."
+        ) from None
 
 
 def validation_rows(tokens: NDArray[np.int64], context: int) -> Tensor:
