@@ -30,7 +30,7 @@ class QuadrantPromotion:
     good_share: float = 0.25
     confident_share: float = 0.25
     exploit: float = 0.8
-    n_examined: int = 64
+    n_examined: int = 24
 
     def promote(self, population: Population, openings: Mapping[str, int], *, rng: Random) -> Promotion | None:
         found = [
@@ -43,7 +43,8 @@ class QuadrantPromotion:
             return None
         open_ones = [(v, s) for v, s in found if not self._is_confident(population, v)]
         good = [(v, s) for v, s in open_ones if self._is_good(population, v)]
-        poor = [(v, s) for v, s in open_ones if not self._is_good(population, v)]
+        known = {view.id for view, _ in good}
+        poor = [(v, s) for v, s in open_ones if v.id not in known]
         exploiting = rng.random() < self.exploit
         for name, pool in (
             (("exploit", good), ("explore", poor)) if exploiting else (("explore", poor), ("exploit", good))
