@@ -21,7 +21,9 @@ from genesys.ladder import Scale
 from genesys.train.guard import require_finite
 from tests.train.data import small_shards
 
-SCALE = Scale(name="tiny", d_model=16, n_blocks=1, context=16, batch_tokens=64, n_tokens=64 * 30, peak_lr=1e-2, embedding_std=0.1)
+SCALE = Scale(
+    name="tiny", d_model=16, n_blocks=1, context=16, batch_tokens=64, n_tokens=64 * 30, peak_lr=1e-2, embedding_std=0.1
+)
 RUN = "import json, sys; from {0} import {1}; json.dump({1}(json.load(open(sys.argv[1]))), open(sys.argv[2], 'w'))"
 
 

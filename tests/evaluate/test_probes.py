@@ -1,0 +1,100 @@
+"""Probes tell attention from convolution, and a random model scores chance."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from genesys.errors import ConfigError
+from genesys.evaluate import probes
+from genesys.evaluate.tasks import NO_ANSWER, SUITES
+from genesys.gau import UnitTree, parse_unit
+from genesys.gau.library import seed_design
+
+torch.set_num_threads(1)
+TASKS = {task.name: task for task in SUITES["cpu"]}
+
+GATED_CONV = '''
+from torch import nn
+from torch.nn import functional as F
+
+class ShortGatedConv(nn.Module):
+    """Gated causal depthwise convolution. Shapes: X (B, L, D) -> Y (B, L, D). Complexity: O(B L D^2)."""
+    kind = "mixer"
+    def __init__(self, d: int, ctx, *, kernel: int = 4):
+        super().__init__()
+        self.into, self.out = nn.Linear(d, 2 * d, bias=False), nn.Linear(d, d, bias=False)
+        self.conv = nn.Conv1d(d, d, kernel, groups=d, padding=kernel - 1)
+    def forward(self, X, Z):
+        value, gate = self.into(X).chunk(2, dim=-1)
+        mixed = self.conv(value.transpose(1, 2))[..., : X.shape[1]].transpose(1, 2)
+        return self.out(mixed * F.silu(gate)), {}
+'''
+
+
+def convolution_only() -> UnitTree:
+    return seed_design("gpt").graft("mixer", UnitTree(parse_unit(GATED_CONV)))
+
+
+def test_attention_recalls() -> None:
+    result = probes.run_probe(seed_design("gpt"), TASKS["recall"], seed=0)
+    assert result.accuracy >= probes.PASS_ACCURACY and result.chance == 1 / 16 and 0 < result.se < 0.05
+
+
+def test_convolution_does_not_recall() -> None:
+    result = probes.run_probe(convolution_only(), TASKS["recall"], seed=0)
+    assert result.accuracy < 0.7
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_a_random_model_scores_chance(name: str) -> None:
+    """Law 4, at the places asked; a random model may prefer some token, so the bound is a wide one."""
+    accuracies = [float(probes._Trial(seed_design("gpt"), TASKS[name], 1e-3, seed, 1).test()[0]) for seed in range(4)]
+    assert sum(accuracies) / 4 <= TASKS[name].chance + 0.1
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_answers_are_balanced_and_streams_differ(name: str) -> None:
+    task = TASKS[name]
+    tokens, answers = task.sample(4000, probes._generator(0, 1, name))
+    assert tokens.shape == answers.shape == (4000, task.length) and int(tokens.max()) < task.vocab_size
+    counts = torch.bincount(answers[answers != NO_ANSWER])
+    shares = counts[counts > 0] / counts.sum()
+    assert len(shares) == task.n_answers and float(shares.max()) < 1.3 * task.chance
+    other, _ = task.sample(4000, probes._generator(0, 3, name))
+    assert not torch.equal(tokens, other)
+
+
+def test_recall_rows_are_consistent() -> None:
+    task = TASKS["recall"]
+    tokens, answers = task.sample(50, probes._generator(0, 1, "recall"))
+    for row, asked in zip(tokens.tolist(), answers.tolist(), strict=True):
+        pairs = dict(zip(row[: 2 * task.n_items : 2], row[1 : 2 * task.n_items : 2], strict=True))
+        assert len(pairs) == task.n_items
+        assert all(pairs[token] == answer for token, answer in zip(row, asked, strict=True) if answer != NO_ANSWER)
+
+
+def test_copy_asks_for_the_data_in_order() -> None:
+    task = TASKS["copy"]
+    tokens, answers = task.sample(50, probes._generator(0, 1, "copy"))
+    for row, asked in zip(tokens.tolist(), answers.tolist(), strict=True):
+        assert [t for t in row if t < task.n_answers] == [a for a in asked if a != NO_ANSWER]
+
+
+def test_induction_answers_follow_the_earlier_occurrence() -> None:
+    tokens, answers = TASKS["induction"].sample(50, probes._generator(0, 1, "induction"))
+    for row, asked in zip(tokens.tolist(), answers.tolist(), strict=True):
+        for place, answer in enumerate(asked):
+            if answer != NO_ANSWER:
+                assert row[row.index(row[place]) + 1] == answer
+
+
+def test_probes_repeat_themselves() -> None:
+    task = replace(TASKS["copy"], length=12)
+    one, two = (probes.run_probe(convolution_only(), task, seed=5, max_steps=25) for _ in range(2))
+    assert one.accuracy == two.accuracy and one.weights_sha256 == two.weights_sha256
+
+
+def test_an_unknown_suite_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of cpu"):
+        probes.run_suite(seed_design("gpt"), "gpu", seed=0)
