@@ -6,21 +6,13 @@ replaying a journal gives the state that wrote it (`digest`). Standard library o
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Any
 
 from genesys.evolution import events as ev
+from genesys.evolution.books import CLIMBING, Books
 from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState, Lease, Run, RunOutcome
 from genesys.evolution.population import Population
-from genesys.evolution.ranking import Ranking, Ratings
-from genesys.evolution.rating import FitnessRule
-from genesys.evolution.snapshot import SNAPSHOT_VERSION, record_from_json, value_to_json
-from genesys.ladder.ledger import FIRST_SEED, Ledger, RunKey
+from genesys.ladder.ledger import FIRST_SEED, RunKey
 
 POISON_AFTER = 3
 """Refunds of one key for infrastructure's sake after which its lease ends as `poison` and its quota stays spent."""
@@ -28,45 +20,13 @@ POISON_AFTER = 3
 ORDERLY_CAUSES = frozenset({"cancelled", "drained", "stopped"})
 """Causes of a refund that no machine is to blame for; they never lead to poison."""
 
-CLIMBING = (DesignState.IMPLEMENTED, DesignState.VERIFIED)
 
-
-class EvolutionTree:
+class EvolutionTree(Books):
     """All designs, leases and quotas of one run.
 
     Guarantees: at most one commit a key, no quota overrun, lease numbers that only rise, no rung skipped. An event
     costs O(log n) (list moves apart), except those that move a scale's axis, see `Ratings`. Not safe for threads.
-
-    Args:
-        rule: Turns metrics into fitness; the same rule must replay the same journal.
     """
-
-    def __init__(self, rule: FitnessRule) -> None:
-        self.rule = rule
-        self.run: ev.RunStarted | None = None
-        self.n_events = 0
-        self.last_lease = 0
-        self.draining = ""
-        self.finished = ""
-        self.counters: Counter[str] = Counter()
-        self._records: dict[str, DesignRecord] = {}
-        self._children: dict[str, list[str]] = {}
-        self._by_state: dict[DesignState, dict[str, None]] = {state: {} for state in DesignState}
-        self._leases: dict[int, Lease] = {}
-        self._deaths: Counter[RunKey] = Counter()
-        self._seeds: list[str] = []
-        self._pending_seeds: dict[str, None] = {}
-        self._start((), (), "")
-
-    def _start(self, scales: tuple[str, ...], quotas: tuple[int, ...], reference: str) -> None:
-        replicates = self.run.config.get("replicate_quotas", {}) if self.run else {}
-        self.ledger = Ledger(dict(zip(scales, quotas, strict=True)), replicates)
-        self.ratings = Ratings(self.rule, scales=scales, reference=reference, records=self._records)
-        self._waiting = {scale: Ranking() for scale in scales}
-        self._present: dict[str, dict[str, None]] = {scale: {} for scale in scales}
-        self._running: dict[str, Counter[str]] = {scale: Counter() for scale in scales}
-
-    # --- the way in ----------------------------------------------------------------------------------------
 
     def apply(self, event: ev.Event) -> None:
         """Take in one event.
@@ -122,8 +82,7 @@ class EvolutionTree:
                 f"Cannot start run {event.run!r}: scales {event.scales} with quotas {event.quotas}; expected different "
                 f"names with one quota from 0 up for each."
             )
-        self.run = event
-        self._start(event.scales, event.quotas, event.reference)
+        self._start(event)
 
     def _design_proposed(self, event: ev.DesignProposed) -> None:
         if event.design in self._records:
@@ -260,21 +219,6 @@ class EvolutionTree:
         if not running[lease.design]:
             del running[lease.design]
 
-    def _store(self, record: DesignRecord, state: DesignState) -> None:
-        old = self._records.get(record.id)
-        if old is not None:
-            self._by_state[old.state].pop(record.id)
-        self._records[record.id] = replace(record, state=state)
-        self._by_state[state][record.id] = None
-        if state is not DesignState.PROPOSED:
-            self.ratings.note(self._records[record.id])
-
-    def _queue(self, design: str, k: int) -> None:
-        record = self._records[design]
-        merit = float(record.is_seed) if k == 0 else self.ratings.raw(design, self.scales[k - 1])
-        if k < len(self.scales):
-            self._waiting[self.scales[k]].put(design, (merit, -record.order))
-
     def _in_check(self, design: str) -> DesignRecord:
         record = self.record(design)
         if record.state is not DesignState.PROPOSED:
@@ -296,167 +240,9 @@ class EvolutionTree:
             )
         return lease
 
-    # --- reading -------------------------------------------------------------------------------------------
-
-    @property
-    def scales(self) -> tuple[str, ...]:
-        """Scale names, bottom first."""
-        return self.ledger.scales
-
-    @property
-    def reference(self) -> str:
-        """Id of the reference design; "" for none."""
-        return self.run.reference if self.run else ""
-
-    @property
-    def leases(self) -> Mapping[int, Lease]:
-        """Outstanding leases by number."""
-        return MappingProxyType(self._leases)
-
-    @property
-    def records(self) -> Mapping[str, DesignRecord]:
-        """Every design by id, in the order of proposals."""
-        return MappingProxyType(self._records)
-
-    @property
-    def seeds(self) -> tuple[str, ...]:
-        """Ids of the seeds, in the order of their proposals."""
-        return tuple(self._seeds)
-
-    @property
-    def n_verified(self) -> int:
-        """Designs with at least one committed verification."""
-        return self.ratings.n_measured
-
-    @property
-    def n_pending_seeds(self) -> int:
-        """Seeds proposed and not yet checked."""
-        return len(self._pending_seeds)
-
-    def record(self, design: str) -> DesignRecord:
-        """One design.
-
-        Raises:
-            BookkeepingError: No such design.
-        """
-        if design not in self._records:
-            raise BookkeepingError(f"Cannot find design {design[:12]!r}: this run has none of that id.")
-        return self._records[design]
-
-    def children(self, design: str) -> tuple[str, ...]:
-        return tuple(self._children.get(design, ()))
-
-    def in_state(self, state: DesignState) -> Mapping[str, None]:
-        """Ids in a state, in no order to rely on."""
-        return MappingProxyType(self._by_state[state])
-
-    def waiting(self, scale: str) -> Ranking:
-        """Who may be leased at a scale next: at the bottom seeds, then by age; above by the rating one rung below."""
-        return self._waiting[scale]
-
-    def running(self, scale: str) -> Mapping[str, int]:
-        """Ids with outstanding leases at a scale, and how many."""
-        return MappingProxyType(self._running[scale])
-
-    def present(self, scale: str) -> Mapping[str, None]:
-        """Ids leased or committed at a scale."""
-        return MappingProxyType(self._present[scale])
-
-    def n_deaths(self, key: RunKey) -> int:
-        """How often a key's holder died by now; `attempt` of its next lease is one more."""
-        return self._deaths[key]
-
     def population(self) -> Population:
         """A read-only view for strategies, valid until the next event."""
         return Population(self)
-
-    # --- snapshots -----------------------------------------------------------------------------------------
-
-    def to_snapshot(self) -> dict[str, Any]:
-        """The state as plain data, fit for JSON; equal states give equal snapshots."""
-        return {
-            "version": SNAPSHOT_VERSION,
-            "run": ev.event_to_json(self.run) if self.run else None,
-            "n_events": self.n_events,
-            "last_lease": self.last_lease,
-            "draining": self.draining,
-            "finished": self.finished,
-            "counters": dict(self.counters),
-            "records": [value_to_json(record) for record in self._records.values()],
-            "leases": [value_to_json(self._leases[number]) for number in sorted(self._leases)],
-            "deaths": sorted([list(key), n] for key, n in self._deaths.items() if n),
-        }
-
-    @classmethod
-    def from_snapshot(cls, data: Mapping[str, Any], rule: FitnessRule) -> EvolutionTree:
-        """Read what `to_snapshot` gave.
-
-        Raises:
-            BookkeepingError: A snapshot of another version; replay the whole journal instead.
-        """
-        if data.get("version") != SNAPSHOT_VERSION:
-            raise BookkeepingError(
-                f"Cannot read a snapshot of version {data.get('version')}; expected {SNAPSHOT_VERSION}."
-            )
-        tree = cls(rule)
-        if data["run"] is not None:
-            run = ev.event_from_json(data["run"])
-            assert isinstance(run, ev.RunStarted)
-            tree._run_started(run)
-        tree.n_events, tree.last_lease = data["n_events"], data["last_lease"]
-        tree.draining, tree.finished = data["draining"], data["finished"]
-        tree.counters.update(data["counters"])
-        tree._deaths.update({RunKey(*key): n for key, n in data["deaths"]})
-        tree._restore([record_from_json(item) for item in data["records"]], [Lease(**item) for item in data["leases"]])
-        return tree
-
-    def _restore(self, records: Sequence[DesignRecord], leases: Sequence[Lease]) -> None:
-        for record in records:
-            self._records[record.id] = record
-            self._by_state[record.state][record.id] = None
-            for parent in dict.fromkeys(record.parents):
-                self._children.setdefault(parent, []).append(record.id)
-            if record.is_seed:
-                self._seeds.append(record.id)
-            if record.is_seed and record.state is DesignState.PROPOSED:
-                self._pending_seeds[record.id] = None
-            for run in record.runs:
-                self._restore_run(record.id, run)
-        for lease in leases:
-            self.ledger.reserve(lease.key)
-            self._leases[lease.lease] = lease
-            self._running[lease.scale][lease.design] += 1
-            if lease.seed == FIRST_SEED:
-                self._present[lease.scale][lease.design] = None
-        self.ratings.restore()
-        for record in records:
-            k = self._next_rung(record)
-            if record.state in CLIMBING and k < len(self.scales) and record.id not in self._present[self.scales[k]]:
-                self._queue(record.id, k)
-
-    def _restore_run(self, design: str, run: Run) -> None:
-        key = RunKey(design, run.scale, run.seed, run.recipe)
-        self.ledger.reserve(key)
-        if run.outcome != "committed":
-            self.ledger.fail(key)
-            return
-        self.ledger.commit(key)
-        if run.seed == FIRST_SEED:
-            self._present[run.scale][design] = None
-
-    def _next_rung(self, record: DesignRecord) -> int:
-        return next((k for k, scale in enumerate(self.scales) if record.first_run(scale) is None), len(self.scales))
-
-    def digest(self) -> str:
-        """SHA-256 over the canonical snapshot: equal for equal states, in life and in replay."""
-        text = json.dumps(self.to_snapshot(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def __iter__(self) -> Iterator[DesignRecord]:
-        return iter(self._records.values())
-
-    def __len__(self) -> int:
-        return len(self._records)
 
 
 def _lease_of(event: ev.LeaseGranted) -> Lease:

@@ -11,6 +11,7 @@ PURE = (
     "genesys.ladder",
     "genesys.ladder.ledger",
     "genesys.evolution",
+    "genesys.evolution.books",
     "genesys.evolution.design",
     "genesys.evolution.events",
     "genesys.evolution.fitness",
