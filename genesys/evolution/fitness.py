@@ -17,7 +17,9 @@ from genesys.errors import ConfigError, suggest
 from genesys.evolution.rating import FitnessRule, Metrics, Rating
 
 Z_95 = 1.959964
-MIN_GAIN_BPB = 1e-3
+MIN_GAIN = 0.1
+"""Share of the unigram bits that the unit of gain is never below: a reference that has hardly learned is no measure."""
+
 _PROBE = "probe_"
 
 
@@ -26,8 +28,9 @@ class RelativeFitness:
     """Half the gain in bits per byte over the unigram model, relative to the reference's; half the mean probe score.
 
     Probe scores are normalised: 0 is chance, 1 is perfect. The probes counted are the reference's: one a design lacks
-    counts as chance, so that fewer results never help. Without a usable reference (it failed, or gains nothing on
-    the unigram model) the gain is taken relative to the unigram bits and the rating is marked `anchored=False`.
+    counts as chance, so that fewer results never help. A reference that gains less than 10% of the unigram bits
+    counts as gaining that much: with a smaller unit its own noise would outweigh everything. Without a reference (it
+    failed) the gain is taken relative to the unigram bits and the rating is marked `anchored=False`.
 
     Attributes:
         seed_deviation: Standard deviation of the raw number over training seeds, used until the reference has
@@ -56,16 +59,14 @@ class RelativeFitness:
                 raise ValueError(f"probe {name!r} is {metrics[_PROBE + name]}; expected within 0..1, chance below 1")
 
     def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
-        scale_bpb = fmean(_gain(m) for m in reference) if reference else 0.0
-        anchored = scale_bpb >= MIN_GAIN_BPB
-        if not anchored:
-            scale_bpb = fmean(m["unigram_bpb"] for m in runs)
+        unigram_bpb = fmean(m["unigram_bpb"] for m in reference or runs)
+        scale_bpb = max(MIN_GAIN * unigram_bpb, fmean(map(_gain, reference))) if reference else unigram_bpb
         probes = probe_names(*(reference or runs))
         raws = [_raw(m, scale_bpb, probes) for m in runs]
         variance = fmean(_variance(m, scale_bpb, probes) for m in runs) + self._seed_variance(
             reference, scale_bpb, probes
         )
-        return Rating(raw=fmean(raws), half_width=Z_95 * sqrt(variance / len(runs)), anchored=anchored)
+        return Rating(raw=fmean(raws), half_width=Z_95 * sqrt(variance / len(runs)), anchored=bool(reference))
 
     def _seed_variance(self, reference: Sequence[Metrics] | None, scale_bpb: float, probes: Sequence[str]) -> float:
         if reference and len(reference) > 1:

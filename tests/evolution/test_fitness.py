@@ -60,11 +60,16 @@ def test_replicates_of_the_reference_replace_the_assumed_deviation() -> None:
     assert 0 < width < 0.1
 
 
-def test_without_a_usable_reference_gains_are_relative_to_unigram_bits_and_marked() -> None:
+def test_without_a_reference_gains_are_relative_to_unigram_bits_and_marked() -> None:
     alone = RelativeFitness().rate([REFERENCE], None)
     assert not alone.anchored and alone.raw == pytest.approx(0.5 * 2.0 / 4.0 + 0.5 * 0.75)
-    useless = RelativeFitness().rate([REFERENCE], [REFERENCE | {"test_bpb": 4.5}])
-    assert not useless.anchored
+
+
+@pytest.mark.parametrize("bpb", [3.7, 3.999, 4.0, 4.5])
+def test_a_reference_that_has_hardly_learned_does_not_blow_gains_up(bpb: float) -> None:
+    poor = REFERENCE | {"test_bpb": bpb}
+    rating = RelativeFitness().rate([REFERENCE], [poor])
+    assert rating.anchored and rating.raw == pytest.approx(0.5 * 2.0 / 0.4 + 0.5 * 0.75), "the unit is 10% of 4 bits"
 
 
 @pytest.mark.parametrize(
