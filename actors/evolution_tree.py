@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ray.util.metrics import Gauge
 
 from actors.handles import Objects, RayObjects
 from actors.messages import Appended, CheckTask, DesignerTask, Done, Parent, ProposeTask, Ref, Submission, Wait
-from genesys.errors import GenesysError
+from genesys.errors import GenesysError, TransientError
 from genesys.evolution import BookkeepingError, DesignState
 from genesys.evolution.events import Event, ProposalFailed, RunStarted
 from genesys.evolution.fitness import resolve_fitness
@@ -64,6 +65,9 @@ class EvolutionTree:
         self._rng = Random(f"{settings.seed}/{self._journal.last_seq}")
         self._recent: list[Event] = [entry.event for entry in self._journal.read()]
         self._programs: OrderedDict[str, Ref] = OrderedDict()
+        self._unwritten: list[Event] = []  # applied, not yet in the journal; nobody is told of them before they are
+        self._writing = asyncio.Lock()
+        self._failure: GenesysError | None = None
         self._claims: dict[str, str] = {}  # design -> designer that works on it
         self._in_hand: set[str] = set()  # designers with a proposal in the making
         self._failed_in_a_row = 0
@@ -80,9 +84,9 @@ class EvolutionTree:
         Args:
             since: How many events the caller knows; -1 when it wants no news.
         """
-        accepted, reason = self._record((event,))
+        accepted, reason = await self._record((event,))
         news = tuple(self._recent[since : since + NEWS_PER_CALL]) if since >= 0 else ()
-        return Appended(accepted=accepted, reason=reason, seq=self._tree.n_events, news=news)
+        return Appended(accepted=accepted, reason=reason, seq=len(self._recent), news=news)
 
     async def news(self, since: int) -> tuple[Event, ...]:
         """The events after the first `since`, at most 50 at a time."""
@@ -97,7 +101,7 @@ class EvolutionTree:
     async def start(self, started: RunStarted, seeds: tuple[Submission, ...]) -> int:
         """Open the run's books with its seeds, unless they are open; gives the number of events."""
         if self._tree.run is None:
-            self._record((started,))
+            await self._record((started,))
         for seed in seeds:
             (proposed,) = seed.events
             assert not isinstance(proposed, RunStarted) and seed.program is not None
@@ -141,7 +145,7 @@ class EvolutionTree:
         selection, failure = select_safely(self._selection, population, self._rng, timeout_s=SELECTION_TIMEOUT_S)
         if failure is not None:
             log.warning("selection strategy failed: %s", failure.reason)
-            self._record((failure,))
+            await self._record((failure,))
             population = self._tree.population()
         self._in_hand.add(designer)
         views = [population.get(parent) for parent in selection.parents]
@@ -176,7 +180,7 @@ class EvolutionTree:
         first = submission.events[0]
         if submission.program is not None:
             self._blobs.put(await self._objects.get(submission.program))
-        accepted, reason = self._record(submission.events)
+        accepted, reason = await self._record(submission.events)
         if not accepted:
             log.info("a submission was refused: %s", reason)
         if isinstance(first, ProposalFailed):
@@ -207,27 +211,46 @@ class EvolutionTree:
 
     # --- the journal ---------------------------------------------------------------------------------------
 
-    def _record(self, events: tuple[Event, ...]) -> tuple[bool, str]:
-        """Check, journal, then apply; events of one call stand or fall together."""
+    async def _record(self, events: tuple[Event, ...]) -> tuple[bool, str]:
+        """Check and apply events, and return once they are on the disk; a refusal leaves those before it standing."""
         if any(self._is_settled(event) for event in events):
+            await self._durable()
             return True, "settled before"
-        before = self._tree.n_events
-        try:
-            for event in events:
+        refusal = ""
+        for event in events:
+            try:
                 self._tree.apply(event)
-        except BookkeepingError as error:
-            if self._tree.n_events != before:  # part of the events went in: rebuild what the journal says
-                self._tree = open_tree(self._journal, self._tree.rule)
-            return False, str(error)
-        try:
-            self._journal.append(events, expected_seq=before)
-        except GenesysError:
-            self._tree = open_tree(self._journal, self._tree.rule)
-            raise
-        self._recent.extend(events)
-        if self._tree.n_events // SNAPSHOT_EVERY != before // SNAPSHOT_EVERY:
-            self._journal.save_snapshot(self._tree.n_events, self._tree.to_snapshot())
-        return True, ""
+            except BookkeepingError as error:
+                refusal = str(error)
+                break
+            self._unwritten.append(event)
+        await self._durable()
+        return not refusal, refusal
+
+    async def _durable(self) -> None:
+        """Wait until all that was applied so far is on the disk. Callers that wait together share one write.
+
+        Raises:
+            FencedError: Another tree took the journal over; this one is of no more use, whoever calls it.
+        """
+        target = self._tree.n_events
+        while len(self._recent) < target:
+            async with self._writing:
+                if self._failure is not None:
+                    raise self._failure
+                batch = tuple(self._unwritten)
+                if not batch:
+                    continue
+                try:
+                    await asyncio.to_thread(self._journal.append, batch, expected_seq=len(self._recent))
+                except Exception as error:  # fenced, or the disk is full: memory and journal have parted
+                    self._failure = error if isinstance(error, GenesysError) else TransientError(str(error))
+                    raise self._failure from error
+                del self._unwritten[: len(batch)]
+                before = len(self._recent)
+                self._recent.extend(batch)
+                if len(self._recent) // SNAPSHOT_EVERY != before // SNAPSHOT_EVERY and not self._unwritten:
+                    self._journal.save_snapshot(len(self._recent), self._tree.to_snapshot())
 
     def _is_settled(self, event: Event) -> bool:
         """Whether this very outcome stands in the books, because an answer to it was lost and it came again."""

@@ -1,12 +1,12 @@
 """The errors Genesys raises on purpose, and the findings that stand in for errors of generated code.
 
-    GenesysError
-    ├── ConfigError       the user's mistake, met at the door
-    ├── InterfaceError    an edit or a composition in which two units do not fit
-    ├── UnitError         a text that is not a unit; carries findings
-    ├── JobFailed         a caged child process that gave no result; carries a cause
-    ├── FencedError       a second writer met the journal of a run
-    └── TransientError    infrastructure; may be tried again
+GenesysError
+├── ConfigError       the user's mistake, met at the door
+├── InterfaceError    an edit or a composition in which two units do not fit
+├── UnitError         a text that is not a unit; carries findings
+├── JobFailed         a caged child process that gave no result; carries a cause
+├── FencedError       a second writer met the journal of a run
+└── TransientError    infrastructure; may be tried again
 """
 
 from __future__ import annotations

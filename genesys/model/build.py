@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,6 +67,7 @@ def unit_class(unit: Unit) -> type[nn.Module]:
     filename = f"<unit {unit.name} {unit.id[:8]}>"
     module = ModuleType(name)
     linecache.cache[filename] = (len(unit.source), None, unit.source.splitlines(keepends=True), filename)
+    sys.modules[name] = module  # torch.compile looks a function's module up by its name
     exec(compile(unit.source, filename, "exec"), module.__dict__)
     cls = module.__dict__[unit.name]
     assert isinstance(cls, type) and issubclass(cls, nn.Module), f"unit {unit.name!r} is not an nn.Module"

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import genesys
 from genesys.errors import FailureCause, JobFailed, TransientError
 
 CHECK_MODULES = ("genesys.checker.job",)
@@ -156,7 +155,7 @@ class ForkCage:
 def child_environment() -> dict[str, str]:
     """What a child may know of our environment: no Ray address, no keys; one thread until it asks for more."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    root = str(Path(genesys.__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     return kept | {
         "PYTHONPATH": root,
         "PYTHONHASHSEED": "0",

@@ -1,0 +1,89 @@
+"""A cage that runs nothing: every job is answered at once, with figures made from the design's id.
+
+For tests and benchmarks of what surrounds the jobs. It shares the format of the real answers, integrity included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from genesys.gau import UnitTree
+
+UNIGRAM_BPB = 5.0
+
+
+class NullCage:
+    """Answers the entries of checker, train and evaluate.
+
+    Args:
+        seconds: How long each job pretends to take.
+    """
+
+    def __init__(self, *, seconds: float = 0.0) -> None:
+        self._seconds = seconds
+
+    async def run(self, entry: str, request: Mapping[str, Any], *, deadline_s: float) -> dict[str, Any]:
+        """Answer one job; see `genesys.sandbox.Cage`."""
+        await asyncio.sleep(self._seconds)
+        tree = UnitTree.from_json(request["tree"])
+        answers = {"check": _check, "train": _train, "evaluate": _evaluate, "probe": _probe}
+        return answers[entry.partition(":")[2]](tree, request)
+
+
+def quality(design: str) -> float:
+    """What a design gains on the unigram model, in bits per byte: between 1 and 2, always the same for a design."""
+    return 1.0 + Random(design).random()
+
+
+def _check(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = {
+        scale["name"]: {
+            "vocab_size": request["vocab_size"],
+            "d_model": scale["d_model"],
+            "n_blocks": scale["n_blocks"],
+            "n_params": 1000,
+            "error": 0.0,
+        }
+        for scale in request["scales"]
+    }
+    return {"design": tree.design_id, "checker": "null", "findings": [], "sizes": sizes}
+
+
+def _train(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
+    weights = Path(request["out"]) / "weights.safetensors"
+    weights.write_bytes(tree.design_id.encode())
+    return _common(tree) | {
+        "weights": str(weights),
+        "n_params": 1000,
+        "n_tokens": request["scale"]["n_tokens"],
+        "tokens_per_s": 1.0,
+        "software": {},
+    }
+
+
+def _evaluate(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
+    return _common(tree) | {
+        "untrained_val_loss_nats": 5.5,
+        "test_bpb": UNIGRAM_BPB - quality(tree.design_id),
+        "test_bpb_se": 0.01,
+        "unigram_bpb": UNIGRAM_BPB,
+    }
+
+
+def _common(tree: UnitTree) -> dict[str, Any]:
+    return {
+        "design_id": tree.design_id,
+        "weights_sha256": hashlib.sha256(tree.design_id.encode()).hexdigest(),
+        "shards_hash": "null",
+        "val_loss_nats": 3.5 - quality(tree.design_id),
+    }
+
+
+def _probe(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy = Random(f"probe/{tree.design_id}").random()
+    return {"design_id": tree.design_id, "probes": {"recall": {"accuracy": accuracy, "se": 0.01, "chance": 0.1}}}
