@@ -3,8 +3,10 @@
 Loss at small budgets mis-ranks designs: convolutions lead attention there, and lose what attention can do. Each probe
 trains a fresh model of the block on its own data, with its own learning rate (the better of two, chosen by a short
 trial) and its own standard deviation of the embedding: with the ordinary .02 attention does not learn recall in the
-time there is. Each token comes with the one before it (`_embed`): joining neighbours is what every design learns in
-the end and what takes longest, while finding a place by its content is what tells designs apart. All designs get the same steps; who has solved a task stops early.
+time there is. All designs get the same steps; who has solved a task stops early.
+
+Each token comes with the one before it (`_embed`): joining neighbours is what takes attention thousands of steps to
+learn, while finding a place by its content is what tells designs apart. A convolution gains one token of reach by it.
 
 A probe's weights are not those that law 1 speaks of; their hash is recorded apart. Source: Arora et al. 2023
 ("Zoology"), Poli et al. 2024 ("MAD").
@@ -33,7 +35,7 @@ _D_MODEL, _N_BLOCKS = 64, 2
 _EMBEDDING_STD = 0.3
 _LEARNING_RATES = (3e-3, 1e-2)
 _N_TRIAL_STEPS, _MAX_STEPS = 20, 240
-_BATCH_ROWS = 32
+_BATCH_ROWS = 16
 _CHECK_EVERY, _SOLVED = 20, 0.97
 _N_TEST_ROWS = 256
 _TRAIN_STREAM, _CHECK_STREAM, _TEST_STREAM = 1, 2, 3

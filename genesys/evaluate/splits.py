@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class SplitFiles:
         tokens = self.tokens(split)
         offsets = np.fromfile(self.path / f"{split}.offsets.bin", dtype="<u8").astype(np.int64)
         n = max(1, int(np.searchsorted(offsets[1:], at_most_bytes, side="right")))
-        return [tokens[a:b] for a, b in zip(offsets[:n], offsets[1 : n + 1], strict=True)]
+        return [tokens[a:b] for a, b in pairwise(offsets[: n + 1])]
 
 
 def open_splits(path: Path) -> SplitFiles:

@@ -97,6 +97,8 @@ def _join_world() -> None:
     try:
         from torch.testing._internal.distributed.fake_pg import FakeStore
     except ImportError:
-        dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+        from torch._C._distributed_c10d import HashStore
+
+        dist.init_process_group("gloo", rank=0, world_size=1, store=HashStore())
     else:
         dist.init_process_group("fake", rank=0, world_size=1, store=FakeStore())

@@ -45,7 +45,8 @@ class PackedRows:
     def rows(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows at these indices; shape (B, context + 1): inputs `[:, :-1]`, targets `[:, 1:]`."""
         places = indices[:, None] * self.context + np.arange(self.context + 1)
-        return self.tokens[places].astype(np.int64)
+        rows: NDArray[np.int64] = self.tokens[places].astype(np.int64)
+        return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ import pytest
 
 from genesys.errors import ConfigError, JobFailed
 from genesys.gau.library import seed_design
-from genesys.ladder import Scale
+from genesys.ladder import CPU_SCALES, Scale
+from genesys.train.shards import prepare_shards
 from genesys.verification import VerificationReport, VerificationRequest, read_progress, verify
 from tests.train.data import small_shards
 from tests.verification.subprocess_cage import SubprocessCage
@@ -53,6 +54,14 @@ async def test_a_verification_gives_a_report_that_survives_json(tmp_path: Path) 
     assert seen.stage == "evaluate" and seen.n_tokens == report.n_tokens and seen.tokens_per_s > 0
 
 
+async def test_gpt_on_the_first_rung_beats_the_unigram_model_by_a_bit(tmp_path: Path) -> None:
+    scale, shards = CPU_SCALES[0], prepare_shards("python-docs", tmp_path)
+    shape = {"vocab_size": shards.vocab_size, "d_model": scale.d_model, "n_blocks": scale.n_blocks}
+    ask = request(tmp_path, scale=asdict(scale), shape=shape, shards=str(shards.path))
+    metrics = (await verify(ask, SubprocessCage())).metrics
+    assert metrics["test_bpb"] < metrics["unigram_bpb"] - 1.0
+
+
 @pytest.mark.parametrize(
     ("entry", "lie", "message"),
     [
@@ -91,7 +100,7 @@ async def test_probes_are_measured_once_for_a_design_and_seed(tmp_path: Path) ->
 
 def test_a_request_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
     data = request(tmp_path).to_json() | {"sede": 1}
-    with pytest.raises(ConfigError, match="no field 'sede'. Did you mean 'seed'"):
+    with pytest.raises(ConfigError, match=r"no field 'sede'\. Did you mean 'seed'"):
         VerificationRequest.from_json(data)
 
 
