@@ -35,7 +35,7 @@ def _cpu(name: str, d_model: int, n_blocks: int, context: int, batch_tokens: int
 CPU_SCALES = (
     _cpu("cpu-1", 64, 2, 64, 512, 320, 6e-3),
     _cpu("cpu-2", 96, 3, 64, 512, 480, 4e-3),
-    _cpu("cpu-3", 128, 4, 128, 1024, 400, 3e-3),
+    _cpu("cpu-3", 128, 4, 128, 1024, 350, 3e-3),
 )
 
 LADDERS = {
