@@ -71,7 +71,7 @@ class Designer:
             operator=proposal.operator,
             parents=tuple(parent.design for parent in task.parents),
             references=task.references,
-            designer=self._name,
+            designer=task.designer,
             parts=tuple(unit.name for unit in proposal.tree.units()),
             detail=proposal.detail,
         )
@@ -87,12 +87,12 @@ class Designer:
             try:
                 proposal = propose(task.operator, parents, tuple(library().values()), rng)
             except ValueError as error:
-                return ProposalFailed(designer=self._name, operator=task.operator, reason=str(error))
+                return ProposalFailed(designer=task.designer, operator=task.operator, reason=str(error))
             duplicate = proposal.tree.design_id
-            if await self._tree.claim(duplicate, self._name):
+            if await self._tree.claim(duplicate, task.designer):
                 return proposal
         return ProposalFailed(
-            designer=self._name, operator=task.operator, reason="only designs that exist", duplicate_of=duplicate
+            designer=task.designer, operator=task.operator, reason="only designs that exist", duplicate_of=duplicate
         )
 
     async def _read(self, parent: Parent) -> UnitTree:

@@ -13,9 +13,9 @@ import ray
 from ray.util.metrics import Gauge
 
 from actors.handles import Objects, RayObjects
-from actors.messages import Appended, CheckTask, DesignerTask, Done, Parent, ProposeTask, Ref, Submission, Wait
+from actors.messages import Appended, CheckTask, DesignerTask, Done, Outcome, Parent, ProposeTask, Ref, Submission, Wait
 from genesys.errors import GenesysError, TransientError
-from genesys.evolution import BookkeepingError, DesignState
+from genesys.evolution import BookkeepingError, DesignState, DesignView
 from genesys.evolution.events import Event, ProposalFailed, RunStarted
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.selection import SelectionStrategy, select_safely
@@ -58,7 +58,6 @@ class EvolutionTree:
         self._settings = settings
         self._objects = objects or RayObjects()
         store = RunStore(settings.run_folder)
-        self._blobs = store.blobs()
         self._journal = store.journal(any_thread=True)
         self._tree = open_tree(self._journal, resolve_fitness(settings.fitness))
         self._selection = settings.selection
@@ -66,6 +65,7 @@ class EvolutionTree:
         self._recent: list[Event] = [entry.event for entry in self._journal.read()]
         self._programs: OrderedDict[str, Ref] = OrderedDict()
         self._unwritten: list[Event] = []  # applied, not yet in the journal; nobody is told of them before they are
+        self._unwritten_blobs: list[bytes] = []
         self._writing = asyncio.Lock()
         self._failure: GenesysError | None = None
         self._claims: dict[str, str] = {}  # design -> designer that works on it
@@ -87,6 +87,12 @@ class EvolutionTree:
         accepted, reason = await self._record((event,))
         news = tuple(self._recent[since : since + NEWS_PER_CALL]) if since >= 0 else ()
         return Appended(accepted=accepted, reason=reason, seq=len(self._recent), news=news)
+
+    async def settle(self, outcome: Outcome) -> Appended:
+        """Take in how a lease ended, with its report."""
+        blobs = (await self._objects.get(outcome.report),) if outcome.report is not None else ()
+        accepted, reason = await self._record((outcome.event,), blobs)
+        return Appended(accepted=accepted, reason=reason, seq=len(self._recent), news=())
 
     async def news(self, since: int) -> tuple[Event, ...]:
         """The events after the first `since`, at most 50 at a time."""
@@ -129,7 +135,7 @@ class EvolutionTree:
         tree = self._tree
         bottom = tree.scales[0]
         sane = sum(len(tree.in_state(s)) for s in DesignState if s not in (DesignState.PROPOSED, DesignState.REJECTED))
-        coming = len(self._in_hand) + len(self._claims)
+        coming = len(self._in_hand.union(self._claims.values()))
         if sane >= tree.ledger.account(bottom).quota:
             return Done(reason=f"the quota at {bottom} has all its designs")
         if self._failed_in_a_row >= self._settings.max_failed_proposals:
@@ -141,31 +147,30 @@ class EvolutionTree:
         return None
 
     async def _propose_task(self, designer: str) -> ProposeTask:
+        self._in_hand.add(designer)
         population = self._tree.population()
         selection, failure = select_safely(self._selection, population, self._rng, timeout_s=SELECTION_TIMEOUT_S)
+        views = [population.get(parent) for parent in selection.parents]
         if failure is not None:
             log.warning("selection strategy failed: %s", failure.reason)
             await self._record((failure,))
-            population = self._tree.population()
-        self._in_hand.add(designer)
-        views = [population.get(parent) for parent in selection.parents]
+        await self._durable()  # what the choice rests on
         return ProposeTask(
+            designer=designer,
             operator=selection.operator,
-            parents=tuple(
-                [
-                    Parent(
-                        design=view.id,
-                        name=view.name,
-                        program=await self.program(view.id),
-                        fitness={scale: fitness.value for scale, fitness in view.fitness.items()},
-                        metrics={run.scale: run.metrics for run in self._tree.record(view.id).runs},
-                    )
-                    for view in views
-                ]
-            ),
+            parents=tuple([await self._parent(view) for view in views]),
             references=selection.references,
             reason=selection.reason,
             seed=self._rng.getrandbits(62),
+        )
+
+    async def _parent(self, view: DesignView) -> Parent:
+        return Parent(
+            design=view.id,
+            name=view.name,
+            program=await self.program(view.id),
+            fitness={scale: fitness.value for scale, fitness in view.fitness.items()},
+            metrics={run.scale: run.metrics for run in self._tree.record(view.id).runs},
         )
 
     async def claim(self, design: str, designer: str) -> bool:
@@ -178,9 +183,10 @@ class EvolutionTree:
     async def submit(self, submission: Submission) -> bool:
         """Take in a designer's outcome with the new program, if any; False when the books refuse it."""
         first = submission.events[0]
+        blobs: tuple[bytes, ...] = ()
         if submission.program is not None:
-            self._blobs.put(await self._objects.get(submission.program))
-        accepted, reason = await self._record(submission.events)
+            blobs = (await self._objects.get(submission.program),)
+        accepted, reason = await self._record(submission.events, blobs)
         if not accepted:
             log.info("a submission was refused: %s", reason)
         if isinstance(first, ProposalFailed):
@@ -203,7 +209,7 @@ class EvolutionTree:
     async def program(self, design: str) -> Ref:
         """A design's program by reference."""
         if design not in self._programs:
-            self._programs[design] = self._objects.put(self._blobs.get(self._tree.record(design).program))
+            self._programs[design] = self._objects.put(self._journal.blob(self._tree.record(design).program))
         self._programs.move_to_end(design)
         if len(self._programs) > PROGRAMS_CACHED:
             self._programs.popitem(last=False)
@@ -211,8 +217,11 @@ class EvolutionTree:
 
     # --- the journal ---------------------------------------------------------------------------------------
 
-    async def _record(self, events: tuple[Event, ...]) -> tuple[bool, str]:
-        """Check and apply events, and return once they are on the disk; a refusal leaves those before it standing."""
+    async def _record(self, events: tuple[Event, ...], blobs: tuple[bytes, ...] = ()) -> tuple[bool, str]:
+        """Check and apply events, and return once they and their blobs are on the disk.
+
+        A refusal leaves the events before it standing.
+        """
         if any(self._is_settled(event) for event in events):
             await self._durable()
             return True, "settled before"
@@ -224,6 +233,8 @@ class EvolutionTree:
                 refusal = str(error)
                 break
             self._unwritten.append(event)
+            self._unwritten_blobs.extend(blobs)
+            blobs = ()
         await self._durable()
         return not refusal, refusal
 
@@ -238,15 +249,15 @@ class EvolutionTree:
             async with self._writing:
                 if self._failure is not None:
                     raise self._failure
-                batch = tuple(self._unwritten)
+                batch, blobs = tuple(self._unwritten), tuple(self._unwritten_blobs)
                 if not batch:
                     continue
                 try:
-                    await asyncio.to_thread(self._journal.append, batch, expected_seq=len(self._recent))
+                    await asyncio.to_thread(self._journal.append, batch, expected_seq=len(self._recent), blobs=blobs)
                 except Exception as error:  # fenced, or the disk is full: memory and journal have parted
                     self._failure = error if isinstance(error, GenesysError) else TransientError(str(error))
                     raise self._failure from error
-                del self._unwritten[: len(batch)]
+                del self._unwritten[: len(batch)], self._unwritten_blobs[: len(blobs)]
                 before = len(self._recent)
                 self._recent.extend(batch)
                 if len(self._recent) // SNAPSHOT_EVERY != before // SNAPSHOT_EVERY and not self._unwritten:

@@ -36,8 +36,9 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposeTask:
-    """Propose one new design from these parents and submit it, checked."""
+    """Propose one new design from these parents and submit it, checked; `designer` is whom the task was given to."""
 
+    designer: str
     operator: str
     parents: tuple[Parent, ...]
     references: tuple[str, ...]
@@ -93,6 +94,14 @@ class Submission:
 
     events: tuple[Event, ...]
     program: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a verifier has to tell the tree: how its lease ended, and the report (by reference) if there is one."""
+
+    event: Event
+    report: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

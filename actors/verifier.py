@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.metrics import Gauge
 
 from actors.handles import Objects, RayObjects, TreeHandle
-from actors.messages import Progress, Ref, VerifyTask
+from actors.messages import Outcome, Progress, Ref, VerifyTask
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evolution.events import LeaseRefunded, VerificationFailed, VerificationRecorded
-from genesys.gau import UnitTree
 from genesys.sandbox import Cage, ForkCage
-from genesys.storage import RunStore
+from genesys.storage import RunStore, content_hash
 from genesys.verification import VerificationRequest, read_progress, verify
 
 log = logging.getLogger(__name__)
+
+MAX_REASON = 500  # characters of a failure that the journal keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +87,47 @@ class Verifier:
         """Do one verification and record its outcome under its lease."""
         self._task = task
         try:
-            event = await self._outcome(task)
+            outcome = await self._outcome(task)
         finally:
             self._task = None
-        answer = await self._tree.append(event, -1)
+        answer = await self._tree.settle(outcome)
         if not answer.accepted:
             log.warning("the outcome of lease %d was refused: %s", task.lease, answer.reason)
 
-    async def _outcome(self, task: VerifyTask) -> VerificationRecorded | VerificationFailed | LeaseRefunded:
+    async def _outcome(self, task: VerifyTask) -> Outcome:
+        """Verify, and say it in the books' words: recorded, failed by the design's fault, or refunded."""
+        key: dict[str, Any] = {
+            "lease": task.lease,
+            "design": task.design,
+            "scale": task.scale.name,
+            "seed": task.seed,
+            "recipe": task.recipe,
+        }
+        try:
+            report = await verify(await self._request(task), self._cage)
+            if report.design_id != task.design:
+                raise JobFailed("integrity", f"trained {report.design_id[:12]}, asked for {task.design[:12]}")
+        except JobFailed as failure:
+            log.info("%s at %s failed: %s", task.name, task.scale.name, failure)
+            reason = str(failure)[:MAX_REASON]
+            if failure.cause in INFRASTRUCTURE_CAUSES:
+                return Outcome(event=LeaseRefunded(lease=task.lease, cause=failure.cause, reason=reason))
+            return Outcome(event=VerificationFailed(**key, cause=failure.cause, reason=reason))
+        blob = json.dumps(report.to_json(), sort_keys=True).encode()
+        recorded = VerificationRecorded(
+            **key,
+            metrics=report.metrics,
+            report=content_hash(blob),
+            seconds=report.seconds,
+            n_tokens=report.n_tokens,
+        )
+        return Outcome(event=recorded, report=self._objects.put(blob))
+
+    async def _request(self, task: VerifyTask) -> VerificationRequest:
         folder = self._work_folder(task)
         folder.mkdir(parents=True, exist_ok=True)
-        program = await self._objects.get(task.program)
-        request = VerificationRequest(
-            tree=UnitTree.from_json(json.loads(program)).to_json(),
+        return VerificationRequest(
+            tree=json.loads(await self._objects.get(task.program)),
             shape=dict(task.shape),
             scale=asdict(task.scale),
             shards=str(_shards_folder(self._settings.cache_folder, self._data.hash)),
@@ -109,23 +138,6 @@ class Verifier:
             probe_cache=str(self._store.artifacts / "probes"),
             deadline_s=self._settings.deadline_s,
         )
-        try:
-            report = await verify(request, self._cage)
-            if report.design_id != task.design:
-                raise JobFailed("integrity", f"trained {report.design_id[:12]}, asked for {task.design[:12]}")
-        except JobFailed as failure:
-            log.info("%s at %s failed: %s", task.name, task.scale.name, failure)
-            if failure.cause in INFRASTRUCTURE_CAUSES:
-                return LeaseRefunded(lease=task.lease, cause=failure.cause, reason=str(failure)[:500])
-            return VerificationFailed(
-                lease=task.lease, design=task.design, scale=task.scale.name, seed=task.seed, recipe=task.recipe,
-                cause=failure.cause, reason=str(failure)[:500],
-            )  # fmt: skip
-        blob = await asyncio.to_thread(self._store.blobs().put, json.dumps(report.to_json(), sort_keys=True).encode())
-        return VerificationRecorded(
-            lease=task.lease, design=task.design, scale=task.scale.name, seed=task.seed, recipe=task.recipe,
-            metrics=report.metrics, report=blob, seconds=report.seconds, n_tokens=report.n_tokens,
-        )  # fmt: skip
 
     def _work_folder(self, task: VerifyTask) -> Path:
         return self._store.artifacts / task.design[:16] / f"{task.scale.name}-seed{task.seed}"

@@ -12,8 +12,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import ray
-
 from actors.handles import SchedulerHandle, TreeHandle
 from actors.messages import Done, Progress, VerifyTask, Wait
 from cluster.spawn import Spawned
@@ -106,8 +104,7 @@ class Driver:
                 await asyncio.sleep(0.1 * 2**deaths)
             finally:
                 self.pool.pop(name, None)
-                with contextlib.suppress(Exception):  # it is dead, or about to be
-                    ray.kill(member.actor)
+                member.end()
 
     async def _propose_until_done(self, member: Spawned) -> bool:
         waited = 0.0

@@ -63,7 +63,7 @@ def evolve(
     """
     store = RunStore(run_folder)
     _check_folder(store, resume)
-    plan = _plan(config, store, selection, promotion)
+    plan = make_plan(config, store, selection, promotion)
     shards = prepare_shards(config.corpus, cache_folder())
     store.root.mkdir(parents=True, exist_ok=True)
     store.config_path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False), encoding="utf-8")
@@ -77,7 +77,7 @@ def evolve(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class Plan:
     """A configuration with everything it names looked up."""
 
     config: RunConfig
@@ -90,14 +90,22 @@ class _Plan:
     programs: tuple[bytes, ...]
 
 
-def _plan(
-    config: RunConfig, store: RunStore, selection: SelectionStrategy | None, promotion: PromotionStrategy | None
-) -> _Plan:
+def make_plan(
+    config: RunConfig,
+    store: RunStore,
+    selection: SelectionStrategy | None = None,
+    promotion: PromotionStrategy | None = None,
+) -> Plan:
+    """Look up what a configuration names, and try its selection strategy.
+
+    Raises:
+        ConfigError: Something is not there or does not fit.
+    """
     designs = _starting_designs(config)
     ladder = config.resolved_ladder()
     programs = tuple(map(encode_program, designs.values()))
     configured, promoting = strategy(config.selection), strategy(config.promotion)
-    plan = _Plan(
+    plan = Plan(
         config=config,
         ladder=ladder,
         store=store,
@@ -121,7 +129,7 @@ def _plan(
     return plan
 
 
-async def _drive(plan: _Plan, shards: Shards, on_snapshot: Callable[[Snapshot], None], resume: bool) -> RunStatus:
+async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], None], resume: bool) -> RunStatus:
     config, ladder, objects = plan.config, plan.ladder, RayObjects()
     tree = spawn_tree(
         TreeSettings(

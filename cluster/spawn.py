@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from actors.budget_scheduler import BudgetSchedulerActor, SchedulerSettings
 from actors.designer import DesignerActor
 from actors.evolution_tree import EvolutionTreeActor, TreeSettings
@@ -22,11 +24,16 @@ N_CONCURRENT = 64  # calls that a service actor may have open at once
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """An actor and its typed client."""
+    """A member of a pool: its typed client, and the actor where this member has one to itself."""
 
     name: str
     actor: Any
     handle: Any
+
+    def end(self) -> None:
+        """Kill the actor, if it is this member's own and still there."""
+        if self.actor is not None:
+            ray.kill(self.actor)
 
 
 def spawn_tree(settings: TreeSettings) -> TreeHandle:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -86,11 +87,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.store = RunStore(folder)
-        journal = self.store.journal(mode="reader")
-        try:
+        with closing(self.store.journal(mode="reader")) as journal:
             self.tree: EvolutionTree = open_tree(journal, resolve_fitness())
-        finally:
-            journal.close()
 
     @property
     def name(self) -> str:
@@ -131,7 +129,7 @@ class Run:
     def design(self, reference: str) -> Design:
         """A design by name or id."""
         record = self.record(reference)
-        program = json.loads(self.store.blobs().get(record.program))
+        program = self._blob(record.program)
         config = config_from_mapping(self.tree.run.config if self.tree.run else {})
         vocab = next((size["vocab_size"] for size in record.sizes.values()), VOCAB_SIZE)
         return Design(record.name, UnitTree.from_json(program), config.resolved_ladder(), record.sizes, vocab)
@@ -146,7 +144,11 @@ class Run:
         runs = record.committed(scale)
         if not runs:
             raise ConfigError(f"Cannot show {record.name!r} at scale {scale!r}: it was not verified there.")
-        return cast("dict[str, Any]", json.loads(self.store.blobs().get(runs[0].report)))
+        return self._blob(runs[0].report)
+
+    def _blob(self, name: str) -> dict[str, Any]:
+        with closing(self.store.journal(mode="reader")) as journal:
+            return cast("dict[str, Any]", json.loads(journal.blob(name)))
 
 
 VOCAB_SIZE = 257  # bytes and the end-of-text token
@@ -302,7 +304,7 @@ def verify(
                     out=str(folder),
                     n_threads=threads,
                     probes=probes,
-                ),  # fmt: skip
+                ),
                 cage,
             )
 

@@ -7,7 +7,13 @@ from genesys.ladder.scale import Ladder, Scale
 
 def _paper(name: str, d_model: int, n_blocks: int, peak_lr: float, n_tokens: int, batch_tokens: int = 524_288) -> Scale:
     return Scale(
-        name=name, d_model=d_model, n_blocks=n_blocks, context=2048, batch_tokens=batch_tokens, n_tokens=n_tokens, peak_lr=peak_lr
+        name=name,
+        d_model=d_model,
+        n_blocks=n_blocks,
+        context=2048,
+        batch_tokens=batch_tokens,
+        n_tokens=n_tokens,
+        peak_lr=peak_lr,
     )
 
 
@@ -23,7 +29,9 @@ PAPER_SCALES = (
 )
 
 
-def _cpu(name: str, d_model: int, n_blocks: int, context: int, batch_tokens: int, n_steps: int, peak_lr: float) -> Scale:
+def _cpu(
+    name: str, d_model: int, n_blocks: int, context: int, batch_tokens: int, n_steps: int, peak_lr: float
+) -> Scale:
     # With so few tokens, small batches and a larger embedding decide: at 64 x 2 and 164k tokens a batch of 2,048 and a
     # deviation of .02 end at 3.16 nats, which is the unigram model; 512 and .1 end at 2.02.
     return Scale(

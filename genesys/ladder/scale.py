@@ -43,7 +43,9 @@ class Scale:
         for field in ("d_model", "n_blocks", "context", "batch_tokens", "n_tokens", "width_step"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"Cannot use scale {self.name!r}: {field} is {value!r}; expected a whole number from 1.")
+                raise ConfigError(
+                    f"Cannot use scale {self.name!r}: {field} is {value!r}; expected a whole number from 1."
+                )
         if not 0 < self.peak_lr < 1:
             raise ConfigError(f"Cannot use scale {self.name!r}: peak_lr is {self.peak_lr}; expected between 0 and 1.")
         if not 0 < self.embedding_std <= 10:
@@ -100,7 +102,9 @@ class Ladder:
         for scale in self.scales:
             if scale.name == name:
                 return scale
-        raise ConfigError(f"Cannot find scale {name!r}; the ladder has {', '.join(self.names)}.{suggest(name, self.names)}")
+        raise ConfigError(
+            f"Cannot find scale {name!r}; the ladder has {', '.join(self.names)}.{suggest(name, self.names)}"
+        )
 
     def quota_by_scale(self) -> Mapping[str, int]:
         return dict(zip(self.names, self.quotas, strict=True))

@@ -20,7 +20,7 @@ from typing import Any
 from genesys.errors import FailureCause, JobFailed, TransientError
 
 CHECK_MODULES = ("genesys.checker.job",)
-VERIFY_MODULES = ("genesys.checker.job", "genesys.train.job", "genesys.evaluate.job")
+VERIFY_MODULES = ("deepspeed", "genesys.checker.job", "genesys.train.job", "genesys.evaluate.job")
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
 _START_TIMEOUT_S = 120.0
 

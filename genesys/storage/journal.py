@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from genesys.errors import GenesysError
 from genesys.evolution.events import Event
 from genesys.evolution.rating import FitnessRule
 from genesys.evolution.tree import EvolutionTree
 from genesys.ladder.ledger import BookkeepingError
+
+
+class BlobError(GenesysError, LookupError):
+    """A blob is absent, or its bytes are not what its name says."""
+
+
+def content_hash(data: bytes) -> str:
+    """The name of a blob: SHA-256 of its bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class Entry(NamedTuple):
@@ -36,10 +47,11 @@ class Journal(Protocol):
         """The last sequence number; 0 for an empty journal."""
         ...
 
-    def append(self, events: Sequence[Event], *, expected_seq: int) -> int:
-        """Append events in one step; gives the new last sequence number.
+    def append(self, events: Sequence[Event], *, expected_seq: int, blobs: Sequence[bytes] = ()) -> int:
+        """Append events, and the blobs that they name, in one step; gives the new last sequence number.
 
         Args:
+            blobs: Stored by the SHA-256 of their bytes; storing one twice costs nothing.
             expected_seq: What the caller takes `last_seq` to be.
 
         Raises:
@@ -50,6 +62,14 @@ class Journal(Protocol):
 
     def read(self, from_seq: int = 1) -> Iterator[Entry]:
         """The entries from a sequence number on, in order."""
+        ...
+
+    def blob(self, name: str) -> bytes:
+        """The bytes of a name, verified.
+
+        Raises:
+            BlobError: No such blob, or it was damaged.
+        """
         ...
 
     def save_snapshot(self, seq: int, state: Mapping[str, Any]) -> None:

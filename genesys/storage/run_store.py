@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from genesys.errors import ConfigError
-from genesys.storage.blobs import BlobStore
 from genesys.storage.sqlite_journal import SqliteJournal
 
 
 class RunStore:
-    """The folder of a run: journal, blobs, the configuration it was started with, and artifacts."""
+    """The folder of a run: the journal with its blobs, the configuration it was started with, and artifacts."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -32,10 +31,6 @@ class RunStore:
     @property
     def exists(self) -> bool:
         return self.journal_path.exists()
-
-    def blobs(self) -> BlobStore:
-        """Programs, reports and traces."""
-        return BlobStore(self.root / "blobs")
 
     def journal(self, *, mode: Literal["writer", "reader"] = "writer", any_thread: bool = False) -> SqliteJournal:
         """Open the journal; as a writer this creates it where there is none, and fences earlier writers.

@@ -11,7 +11,7 @@ from genesys.errors import FencedError
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import Event, ProposalFailed, RunDraining
 from genesys.evolution.fitness import RelativeFitness
-from genesys.storage import Journal, open_tree
+from genesys.storage import BlobError, Journal, content_hash, open_tree
 from genesys.testing.books import add_design, start_tree, verify
 
 OpenJournal = Callable[[Literal["writer", "reader"]], Journal]
@@ -40,6 +40,23 @@ class JournalTestCase:
         first.append(events, expected_seq=0)
         first.close()
         assert [entry.event for entry in opened("writer").read()] == events
+
+    def test_keeps_the_blobs_that_events_name(self, opened: OpenJournal) -> None:
+        journal, events, blob = opened("writer"), some_events(), b"program " * 1000
+        journal.append(events[:1], expected_seq=0, blobs=(blob, blob, b""))
+        journal.append(events[1:2], expected_seq=1, blobs=(blob,))
+        for reader in (journal, opened("reader")):
+            assert reader.blob(content_hash(blob)) == blob
+            assert reader.blob(content_hash(b"")) == b""
+        with pytest.raises(BlobError, match="has none"):
+            journal.blob(content_hash(b"another"))
+
+    def test_a_refused_append_leaves_no_blob(self, opened: OpenJournal) -> None:
+        journal = opened("writer")
+        with pytest.raises(FencedError):
+            journal.append(some_events()[:1], expected_seq=7, blobs=(b"lost",))
+        with pytest.raises(BlobError, match="has none"):
+            journal.blob(content_hash(b"lost"))
 
     def test_a_second_writer_fences_the_first(self, opened: OpenJournal) -> None:
         events = some_events()

@@ -13,7 +13,7 @@ from actors.designer import Designer
 from actors.evolution_tree import EvolutionTree, TreeSettings
 from actors.messages import Done, Submission, Wait
 from actors.verifier import Data, Verifier, VerifierSettings
-from cluster.evolve import _plan
+from cluster.evolve import make_plan
 from genesys.config import RunConfig
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage
@@ -55,22 +55,30 @@ class Measured:
 class World:
     """One run's actors as plain objects."""
 
-    def __init__(self, folder: Path, config: RunConfig, *, cage: Any = None, shards: dict[str, bytes] | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: RunConfig, *, cage: Any = None, shards: dict[str, bytes] | None = None
+    ) -> None:
         self.sizes: dict[str, int] = {}
         self.objects = BoxedObjects()
         self.config = config
-        self.plan = _plan(config, RunStore(folder), None, None)
+        self.plan = make_plan(config, RunStore(folder))
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         cage = cage or NullCage()
         self.tree = self._measured(
-            EvolutionTree(TreeSettings(run_folder=folder, selection=self.plan.selection, seed=config.seed), objects=self.objects)
+            EvolutionTree(
+                TreeSettings(run_folder=folder, selection=self.plan.selection, seed=config.seed), objects=self.objects
+            )
         )
         self.scheduler = self._measured(
             BudgetScheduler(self.tree, SchedulerSettings(scales=self.plan.ladder.scales, promotion=self.plan.promotion))
         )
-        self.designer = self._measured(Designer("Designer-1", self.tree, self.plan.ladder.scales, 257, cage=cage, objects=self.objects))
-        data = Data(hash="null", files={n: self.objects.put(b) for n, b in (shards or {"manifest.json": b"{}"}).items()})
+        self.designer = self._measured(
+            Designer("Designer-1", self.tree, self.plan.ladder.scales, 257, cage=cage, objects=self.objects)
+        )
+        data = Data(
+            hash="null", files={n: self.objects.put(b) for n, b in (shards or {"manifest.json": b"{}"}).items()}
+        )
         settings = VerifierSettings(run_folder=folder, cache_folder=folder / "cache")
         self.verifier = self._measured(
             Verifier("Verifier-1", self.tree, settings, data, cage=cage, objects=self.objects)
@@ -81,7 +89,8 @@ class World:
 
     async def start(self) -> None:
         submissions = tuple(
-            Submission(events=(e,), program=self.objects.put(p)) for e, p in zip(self.plan.seeds, self.plan.programs, strict=True)
+            Submission(events=(e,), program=self.objects.put(p))
+            for e, p in zip(self.plan.seeds, self.plan.programs, strict=True)
         )
         await self.tree.start(self.plan.started, submissions)
         await self.verifier.ready()

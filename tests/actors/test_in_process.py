@@ -33,7 +33,12 @@ def test_nothing_large_travels_by_value(tmp_path: Path) -> None:
     run_world(world)
     assert max(len(value) for value in world.objects.values) >= 3_000_000
     assert max(world.sizes.values()) < 100_000, world.sizes
-    assert set(world.sizes) >= {"EvolutionTree.submit", "EvolutionTree.append", "BudgetScheduler.lease", "Verifier.verify"}
+    assert set(world.sizes) >= {
+        "EvolutionTree.submit",
+        "EvolutionTree.append",
+        "BudgetScheduler.lease",
+        "Verifier.verify",
+    }
 
 
 def test_a_restarted_tree_replays_and_fences_its_former_self(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ def sources(draw: st.DrawFn, *, n_slots: int) -> str:
     note, secret = draw(_TEXT), draw(_TEXT)
     hyper = ", ".join(f"h{i}: float = {draw(_DEFAULTS)}" for i in range(draw(st.integers(0, 3))))
     slots = ", ".join(f'"slot{i}": "child {i}"' for i in range(n_slots))
-    multi = draw(st.sampled_from(['"""two\n  lines\n\tand a tab"""', "'one\\\n  continued'", 'f"""{1 +\n1} x"""', "(1,\n2)"]))
+    multi = draw(
+        st.sampled_from(['"""two\n  lines\n\tand a tab"""', "'one\\\n  continued'", 'f"""{1 +\n1} x"""', "(1,\n2)"])
+    )
     return (
         f"import math\n# {note.strip()}\nSHARED = {secret!r}\nTEXT = {multi}\n\n"
         f"def helper():\n    return SHARED\n\nclass {name}:\n    '''Doc of\n  the unit.'''\n    kind = 'wrapper'\n"

@@ -42,7 +42,9 @@ def test_each_unit_keeps_its_own_namespace_and_values(tree: UnitTree) -> None:
 def test_composition_does_not_depend_on_the_hash_seed(seed: str) -> None:
     script = f"from genesys.gau import compose; from genesys.gau.library import seed_design; print(compose(seed_design({seed!r})))"
     runs = [
-        subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONHASHSEED": s}, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | {"PYTHONHASHSEED": s}, capture_output=True, check=True
+        ).stdout
         for s in ("0", "12345")
     ]
     assert runs[0] == runs[1] and runs[0].decode().rstrip("\n") == compose(seed_design(seed)).rstrip("\n")

@@ -71,7 +71,10 @@ def test_renaming_is_by_slot() -> None:
     [
         (lambda t: t.at("mixr"), r"Cannot find path 'mixr'.*Did you mean 'mixer'"),
         (lambda t: t.set("mixer", "heads", 4), r"Cannot set hyperparameter 'heads'.*it has n_heads"),
-        (lambda t: t.graft("norm_mixer", t.at("channel")), r"Cannot put unit 'SwiGLU' \(kind 'channel'\) into slot 'norm_mixer'"),
+        (
+            lambda t: t.graft("norm_mixer", t.at("channel")),
+            r"Cannot put unit 'SwiGLU' \(kind 'channel'\) into slot 'norm_mixer'",
+        ),
         (lambda t: t.graft("gate", t.at("channel")), r"Cannot fill slot 'gate' of unit 'PreNormBlock'"),
         (lambda t: t.swap("mixer", "mixer.position"), "one lies inside the other"),
         (lambda t: t.prune(""), "at the root"),

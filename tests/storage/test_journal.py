@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from genesys.errors import ConfigError, FencedError
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import RunResumed, event_from_json
 from genesys.evolution.fitness import RelativeFitness
-from genesys.storage import RunStore, SqliteJournal, open_tree
+from genesys.storage import BlobError, RunStore, SqliteJournal, content_hash, open_tree
 from genesys.testing import JournalTestCase
 from genesys.testing.journals import OpenJournal, replayed, some_events
 
@@ -119,8 +120,7 @@ def test_a_run_has_one_folder(tmp_path: Path) -> None:
         store.journal(mode="reader")
     journal = store.journal()
     journal.append(some_events(), expected_seq=0)
-    name = store.blobs().put(b"program")
-    assert store.exists and store.blobs().get(name) == b"program"
+    assert store.exists
     with pytest.raises(FencedError, match="opened to read"):
         store.journal(mode="reader").append([], expected_seq=0)
 
@@ -135,3 +135,12 @@ def test_the_journal_of_version_1_still_replays() -> None:
 def test_a_journal_of_a_later_version_is_refused() -> None:
     with pytest.raises(ConfigError, match="this Genesys knows versions up to 1"):
         event_from_json({"kind": "run_resumed", "version": 2})
+
+
+def test_a_damaged_blob_is_noticed(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    journal.append(some_events()[:1], expected_seq=0, blobs=(b"program",))
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        db.execute("UPDATE blobs SET data = ?", (zlib.compress(b"other"),))
+    with pytest.raises(BlobError, match="no longer match its name"):
+        journal.blob(content_hash(b"program"))

@@ -1,0 +1,1 @@
+"""What is measured, against its goal; `make bench` runs all."""
