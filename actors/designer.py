@@ -8,6 +8,7 @@ from random import Random
 
 import ray
 
+from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import CheckTask, Parent, ProposeTask, Submission
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed, TransientError
@@ -23,7 +24,7 @@ CHECK_DEADLINE_S = 180.0
 MAX_DUPLICATES = 20
 
 
-class Designer:
+class Designer(Batched):
     """One member of the designer pool. Holds no state of the run; may die at any moment.
 
     Args:

@@ -12,6 +12,7 @@ from random import Random
 import ray
 from ray.util.metrics import Gauge
 
+from actors.batching import Batched
 from actors.handles import Objects, RayObjects
 from actors.messages import Appended, CheckTask, DesignerTask, Done, Outcome, Parent, ProposeTask, Ref, Submission, Wait
 from genesys.errors import GenesysError, TransientError
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 NEWS_PER_CALL = 50
 PROGRAMS_CACHED = 256
-SNAPSHOT_EVERY = 500  # events
+SNAPSHOT_EVERY = 5000  # events
 SELECTION_TIMEOUT_S = 10.0
 
 
@@ -47,7 +48,7 @@ class TreeSettings:
     fitness: str = "relative"
 
 
-class EvolutionTree:
+class EvolutionTree(Batched):
     """The tree of designs behind an actor's mailbox.
 
     Guarantees: an event is in the journal before anybody hears of it. After a restart it replays the journal and

@@ -1,24 +1,25 @@
 """Typed clients of the actors, and the object store behind references.
 
 The protocols are what actors and the driver call. A plain instance of the actor's class satisfies its protocol, so
-that everything also runs without Ray; `remote` gives the same methods over a Ray actor.
+that everything also runs without Ray; `ServiceHandle` and `MemberHandle` give the same methods over a Ray actor.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 
+from actors.batching import Answer, Call, Coalescer
 from actors.messages import (
     Appended,
     CheckTask,
     DesignerTask,
     Outcome,
-    Parent,
     Progress,
     ProposeTask,
     Ref,
@@ -32,6 +33,7 @@ from genesys.evolution.status import RunStatus
 
 CALL_TIMEOUT_S = 120.0
 RETRY_S = 60.0
+SMALL_BYTES = 32_768
 
 
 class Objects(Protocol):
@@ -42,13 +44,18 @@ class Objects(Protocol):
 
 
 class RayObjects:
-    """The cluster's object store. An object lives as long as the process that put it."""
+    """The cluster's object store. An object lives as long as the process that put it.
+
+    A value of up to 32 kB is its own reference: in a message it costs less than an entry in the store would.
+    """
 
     def put(self, value: bytes) -> Ref:
-        return ray.put(value)
+        return value if len(value) <= SMALL_BYTES else ray.put(value)
 
     async def get(self, ref: Ref) -> bytes:
         """Raises TransientError when the object was lost with its owner."""
+        if isinstance(ref, bytes):
+            return ref
         try:
             return cast(bytes, await asyncio.wait_for(ref, CALL_TIMEOUT_S))
         except (ray.exceptions.ObjectLostError, TimeoutError) as error:
@@ -86,83 +93,95 @@ class VerifierHandle(Protocol):
 
 
 class _RemoteMethod:
-    """One method of a remote actor as a coroutine function, with a deadline and a retry while the actor restarts."""
+    """One method of a remote actor as a coroutine function."""
 
-    def __init__(self, handle: RemoteHandle, name: str) -> None:
+    def __init__(self, handle: MemberHandle, name: str) -> None:
         self._handle, self._name = handle, name
 
     async def __call__(self, *args: Any) -> Any:
         return await self._handle.call(self._name, *args)
 
 
-class RemoteHandle:
-    """Any attribute is a method of the actor.
+class MemberHandle:
+    """A client of a pool's member: any attribute is a method of the actor.
 
-    Args:
-        name: The actor's name in the run's namespace, under which a copy of this handle finds it in other processes.
-        timeout_s: Deadline of one call; None for calls that last as long as the work.
-        retries: Whether a call is repeated while the actor is away, for up to a minute. Only for idempotent methods.
-        label: Names a call for the dashboard's task list from its arguments.
+    Calls last as long as the work and are made once; the driver replaces a member that dies. `label` names a call for
+    the dashboard's task list from its arguments.
     """
 
-    def __init__(
-        self, actor: Any, *, name: str = "", timeout_s: float | None = CALL_TIMEOUT_S, retries: bool = True,
-        label: Callable[..., str] | None = None,
-    ) -> None:  # fmt: skip
-        self.actor, self._name, self._timeout_s, self._retries, self._label = actor, name, timeout_s, retries, label
+    def __init__(self, actor: Any, label: Callable[..., str] | None = None) -> None:
+        self.actor, self._label = actor, label
 
     def __getattr__(self, name: str) -> _RemoteMethod:
         if name.startswith("_"):
             raise AttributeError(name)
         return _RemoteMethod(self, name)
 
-    def __reduce__(self) -> Any:
-        assert self._name, "only a handle to a named actor travels: its name outlives the actor's restarts"
-        return _rebuild, (self._name, self._timeout_s, self._retries)
-
     async def call(self, name: str, *args: Any) -> Any:
         """Call a method by name.
 
         Raises:
-            TransientError: The actor is gone or did not answer in time.
+            TransientError: The actor is gone.
             GenesysError: What the method itself raised.
         """
-        deadline = asyncio.get_running_loop().time() + RETRY_S
-        while True:
-            try:
-                return await self._once(name, *args)
-            except (ActorDiedError, ActorUnavailableError, GetTimeoutError, TimeoutError) as error:
-                over = asyncio.get_running_loop().time() > deadline or "creation task" in str(error)
-                if over or not self._retries:
-                    raise TransientError(f"actor call {name}() failed: {_why(error)}") from error
-                await asyncio.sleep(0.25)
-            except RayTaskError as error:
-                if isinstance(error.cause, GenesysError):
-                    raise error.cause from None
-                raise
-
-    async def _once(self, name: str, *args: Any) -> Any:
         method = getattr(self.actor, name)
         if self._label is not None:
             method = method.options(name=self._label(name, *args))
-        return await asyncio.wait_for(method.remote(*args), self._timeout_s)
+        with _translated(name):
+            return await method.remote(*args)
+
+
+class ServiceHandle(MemberHandle):
+    """A client of a service actor, which Ray restarts when it dies, and whose methods are short and idempotent.
+
+    Calls that would wait go out together; one that meets a restart is repeated for up to a minute. A copy in another
+    process finds the actor by its name, so a handle outlives its actor's restarts.
+    """
+
+    def __init__(self, actor: Any, name: str = "") -> None:
+        super().__init__(actor)
+        self._name = name
+        self._coalescer = Coalescer(self._send_many)
+
+    def __reduce__(self) -> Any:
+        assert self._name, "only a handle to a named actor travels"
+        return _service_named, (self._name,)
+
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call a method by name, again and again while the actor is away; see `MemberHandle.call`."""
+        deadline = asyncio.get_running_loop().time() + RETRY_S
+        while True:
+            try:
+                return await self._coalescer.call(name, args)
+            except TransientError as error:
+                if asyncio.get_running_loop().time() > deadline or "creation task" in str(error):
+                    raise
+                await asyncio.sleep(0.25)
+
+    async def _send_many(self, calls: tuple[Call, ...]) -> list[Answer]:
+        with _translated(", ".join(sorted({name for name, _ in calls}))):
+            answers: list[Answer] = await asyncio.wait_for(self.actor.many.remote(calls), CALL_TIMEOUT_S)
+        return answers
+
+
+def _service_named(name: str) -> ServiceHandle:
+    return ServiceHandle(ray.get_actor(name), name)
+
+
+@contextmanager
+def _translated(method: str) -> Iterator[None]:
+    """Ray's errors in our words: infrastructure is transient, and what a method raised comes out as it was."""
+    try:
+        yield
+    except (ActorDiedError, ActorUnavailableError, GetTimeoutError, TimeoutError) as error:
+        raise TransientError(f"actor call {method}() failed: {_why(error)}") from error
+    except RayTaskError as error:
+        if isinstance(error.cause, GenesysError):
+            raise error.cause from None
+        raise
 
 
 def _why(error: Exception) -> str:
     """The first and the last line of Ray's long messages: what happened, and the exception inside the actor."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
-
-
-def _rebuild(name: str, timeout_s: float | None, retries: bool) -> RemoteHandle:
-    return RemoteHandle(ray.get_actor(name), name=name, timeout_s=timeout_s, retries=retries)
-
-
-def remote(actor: Any, **options: Any) -> Any:
-    """A client of a Ray actor; annotate what receives it with the protocol it serves."""
-    return RemoteHandle(actor, **options)
-
-
-__all__ = [
-    "DesignerHandle", "Objects", "Parent", "RayObjects", "Ref", "SchedulerHandle", "TreeHandle", "VerifierHandle", "remote",
-]  # fmt: skip

@@ -10,7 +10,7 @@ from genesys.evolution.events import Event
 from genesys.ladder import Scale
 
 Ref = Any
-"""A reference into the object store: a Ray `ObjectRef`, or what another `Objects` gave out."""
+"""What `Objects.put` gave for a value: a Ray `ObjectRef`, or a small value itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

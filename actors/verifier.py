@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.util.metrics import Gauge
 
+from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import Outcome, Progress, Ref, VerifyTask
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
@@ -49,7 +50,7 @@ class VerifierSettings:
     probes: bool = True
 
 
-class Verifier:
+class Verifier(Batched):
     """One member of the verifier pool. Holds no state of the run; may die at any moment, its lease comes back."""
 
     def __init__(

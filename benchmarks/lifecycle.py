@@ -19,7 +19,7 @@ import ray
 from actors.budget_scheduler import SchedulerSettings
 from actors.designer import DesignerActor
 from actors.evolution_tree import TreeSettings
-from actors.handles import RayObjects, remote
+from actors.handles import RayObjects, ServiceHandle
 from actors.messages import Submission
 from actors.verifier import Data, VerifierActor, VerifierSettings
 from benchmarks._report import Report
@@ -31,13 +31,13 @@ from genesys.config import RunConfig
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage
 
-N_DESIGNERS, N_VERIFIERS, N_LANES = 1, 1, 12  # an actor serves several lanes, so that calls overlap
+N_DESIGNERS, N_VERIFIERS, N_LANES = 1, 1, 96  # an actor serves several lanes, so that calls overlap
 GOAL_DESIGNS_PER_S = 200.0
 
 
 async def _run(folder: Path, n_designs: int) -> float:
     plan = make_plan(RunConfig(quotas=(n_designs, n_designs // 10, n_designs // 100)), RunStore(folder))
-    tree = spawn_tree(TreeSettings(run_folder=folder, selection=plan.selection, ahead=64))
+    tree = spawn_tree(TreeSettings(run_folder=folder, selection=plan.selection, ahead=256))
     objects = RayObjects()
     submissions = tuple(
         Submission(events=(e,), program=objects.put(p)) for e, p in zip(plan.seeds, plan.programs, strict=True)
@@ -53,15 +53,16 @@ async def _run(folder: Path, n_designs: int) -> float:
     verifier = VerifierActor.options(num_cpus=0, max_concurrency=N_LANES).remote(
         "Verifier", tree, settings, data, cage=NullCage()
     )
+    designers, verifiers = ServiceHandle(designer), ServiceHandle(verifier)
     driver = Driver(
         tree=tree,
         scheduler=scheduler,
-        spawn_designer=lambda name: Spawned(name, None, remote(designer)),
-        spawn_verifier=lambda name: Spawned(name, None, remote(verifier)),
+        spawn_designer=lambda name: Spawned(name, None, designers),
+        spawn_verifier=lambda name: Spawned(name, None, verifiers),
         designers=[f"Designer-{i}" for i in range(N_LANES)],
         verifiers=[f"Verifier-{i}" for i in range(N_LANES)],
     )
-    await asyncio.gather(remote(designer).ready(), remote(verifier).ready())
+    await asyncio.gather(designers.ready(), verifiers.ready())
     started = time.monotonic()
     status = await driver.run()
     seconds = time.monotonic() - started
@@ -71,7 +72,7 @@ async def _run(folder: Path, n_designs: int) -> float:
 
 def main() -> int:
     """Measure, print, and give the exit status."""
-    n_designs = int(sys.argv[1]) if len(sys.argv) > 1 else 1500
+    n_designs = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     report = Report("lifecycle")
     with (
         tempfile.TemporaryDirectory(prefix="genesys-lifecycle-") as folder,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 
 from actors.budget_scheduler import BudgetSchedulerActor, SchedulerSettings
 from actors.designer import DesignerActor
 from actors.evolution_tree import EvolutionTreeActor, TreeSettings
-from actors.handles import SchedulerHandle, TreeHandle, remote
+from actors.handles import MemberHandle, SchedulerHandle, ServiceHandle, TreeHandle
 from actors.messages import VerifyTask
 from actors.verifier import Data, VerifierActor, VerifierSettings
 from genesys.config import VerifiersConfig
@@ -41,8 +41,7 @@ def spawn_tree(settings: TreeSettings) -> TreeHandle:
     actor = EvolutionTreeActor.options(name=TREE_NAME, num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER).remote(
         settings
     )
-    handle: TreeHandle = remote(actor, name=TREE_NAME)
-    return handle
+    return cast(TreeHandle, ServiceHandle(actor, TREE_NAME))
 
 
 def spawn_scheduler(tree: TreeHandle, settings: SchedulerSettings) -> SchedulerHandle:
@@ -50,14 +49,13 @@ def spawn_scheduler(tree: TreeHandle, settings: SchedulerSettings) -> SchedulerH
     actor = BudgetSchedulerActor.options(
         name=SCHEDULER_NAME, num_cpus=0, max_concurrency=N_CONCURRENT, **_FOREVER
     ).remote(tree, settings)
-    handle: SchedulerHandle = remote(actor, name=SCHEDULER_NAME)
-    return handle
+    return cast(SchedulerHandle, ServiceHandle(actor, SCHEDULER_NAME))
 
 
 def spawn_designer(name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int) -> Spawned:
     """One designer. It is not restarted by Ray: the driver starts a new one and frees what the old one held."""
     actor = DesignerActor.options(name=name, num_cpus=0.5).remote(name, tree, scales, vocab_size)
-    return Spawned(name, actor, remote(actor, timeout_s=None, retries=False, label=_label))
+    return Spawned(name, actor, MemberHandle(actor, _label))
 
 
 def spawn_verifier(
@@ -70,7 +68,7 @@ def spawn_verifier(
     if config.accelerator_type:
         resources["accelerator_type"] = config.accelerator_type
     actor = VerifierActor.options(name=name, max_concurrency=4, **resources).remote(name, tree, settings, data)
-    return Spawned(name, actor, remote(actor, timeout_s=None, retries=False, label=_label))
+    return Spawned(name, actor, MemberHandle(actor, _label))
 
 
 def _label(method: str, *args: Any) -> str:

@@ -74,7 +74,7 @@ def _run_stage(tree: UnitTree, name: str, stage: Callable[[], list[Finding]]) ->
                 measured=message,
                 required=f"the {name} stage runs through",
                 hint="Repair the line; the message is Python's.",
-            )  # fmt: skip
+            )
         ]
 
 

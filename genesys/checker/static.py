@@ -29,7 +29,7 @@ def check_static(tree: UnitTree) -> list[Finding]:
                 measured=f"slot {slot!r} is open",
                 required="a unit in every slot",
                 hint="Bind a unit to it.",
-            )  # fmt: skip
+            )
         )
     return findings
 

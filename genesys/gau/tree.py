@@ -77,7 +77,9 @@ class UnitTree:
         Raises:
             InterfaceError: No such path.
         """
-        found = dict(self.walk()).get(path)
+        found: UnitTree | None = self
+        for slot in path.split(".") if path else ():
+            found = dict(found.children).get(slot) if found is not None else None
         if found is None:
             known = [p for p, _ in self.walk()]
             raise InterfaceError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from genesys.errors import ConfigError, suggest
@@ -20,8 +20,7 @@ class _Record:
     __slots__ = ()
 
     def to_json(self) -> dict[str, Any]:
-        record: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
-        return record
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
