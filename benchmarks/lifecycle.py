@@ -31,7 +31,7 @@ from genesys.config import RunConfig
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage
 
-N_DESIGNERS, N_VERIFIERS, N_LANES = 1, 1, 96  # an actor serves several lanes, so that calls overlap
+N_DESIGNERS, N_VERIFIERS, N_LANES = 1, 1, 48  # an actor serves several lanes, so that calls overlap
 GOAL_DESIGNS_PER_S = 200.0
 
 

@@ -46,7 +46,7 @@ def leaderboard_table(rows: list[dict[str, Any]], *, title: str) -> Any:
         low, high = row["interval"]
         table.add_row(
             str(place), name, row["scale"], f"{row['fitness']:+.2f}", f"{low:+.2f} to {high:+.2f}",
-            f"{row['val_bpb']:.3f}", *(f"{row['probes'].get(p, float('nan')):.2f}" for p in probes),
+            f"{row['val_bpb']:.3f}", *(f"{row['probes'][p]:.2f}" if p in row["probes"] else "" for p in probes),
             f"{row['n_params']:,}", f"{row['n_tokens']:,}",
         )  # fmt: skip
     return table

@@ -61,13 +61,13 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
     """Train and test fresh copies of a design's block on synthetic tasks.
 
     Args:
-        request: `tree`, `suite` ("cpu"), `seed`, `n_threads`.
+        request: `tree`, `probes` (their names), `seed`, `n_threads`.
 
     Returns:
         `probes`: for each probe, by name, what `genesys.evaluate.probes.ProbeResult` holds; `design_id`; `seconds`.
     """
-    from genesys.evaluate.probes import run_suite
+    from genesys.evaluate.probes import run_probes
 
     torch.set_num_threads(int(request.get("n_threads", 1)))
     tree = UnitTree.from_json(request["tree"])
-    return {"design_id": tree.design_id, **run_suite(tree, str(request["suite"]), seed=int(request["seed"]))}
+    return {"design_id": tree.design_id, **run_probes(tree, request["probes"], seed=int(request["seed"]))}

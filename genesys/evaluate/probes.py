@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genesys.errors import ConfigError, JobFailed, suggest
-from genesys.evaluate.tasks import NO_ANSWER, SUITES, Task
+from genesys.evaluate.tasks import NO_ANSWER, TASKS, Task
 from genesys.gau import UnitTree
 from genesys.model import GAM, ModelShape, build_model
 
@@ -63,24 +63,19 @@ class ProbeResult:
     weights_sha256: str
 
 
-def run_suite(tree: UnitTree, suite: str, *, seed: int) -> dict[str, Any]:
-    """Run every probe of a suite; `{"suite", "seconds", "probes": {name: fields of ProbeResult}}`.
+def run_probes(tree: UnitTree, names: Sequence[str], *, seed: int) -> dict[str, Any]:
+    """Run some probes; `{"seconds", "probes": {name: fields of ProbeResult}}`.
 
     Raises:
-        ConfigError: No such suite.
+        ConfigError: No such probe.
         JobFailed: A loss or a gradient is not finite at both learning rates.
     """
-    if suite not in SUITES:
-        raise ConfigError(
-            f"Cannot run probe suite {suite!r}; expected one of {', '.join(SUITES)}.{suggest(suite, SUITES)}"
-        )
+    for name in names:
+        if name not in TASKS:
+            raise ConfigError(f"Cannot run probe {name!r}; expected one of {', '.join(TASKS)}.{suggest(name, TASKS)}")
     started = time.monotonic()
-    results = [run_probe(tree, task, seed=seed) for task in SUITES[suite]]
-    return {
-        "suite": suite,
-        "seconds": time.monotonic() - started,
-        "probes": {result.name: asdict(result) for result in results},
-    }
+    results = [run_probe(tree, TASKS[name], seed=seed) for name in names]
+    return {"seconds": time.monotonic() - started, "probes": {result.name: asdict(result) for result in results}}
 
 
 def run_probe(tree: UnitTree, task: Task, *, seed: int, max_steps: int = _MAX_STEPS) -> ProbeResult:

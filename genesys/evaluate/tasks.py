@@ -94,10 +94,8 @@ def sample_induction(task: Task, n_rows: int, generator: Generator) -> tuple[Ten
     return stream[:, : task.length].clone(), answers
 
 
-SUITES: Mapping[str, tuple[Task, ...]] = {
-    "cpu": (
-        Task(name="recall", length=32, vocab_size=32, n_answers=16, n_items=4, sampler=sample_recall),
-        Task(name="copy", length=20, vocab_size=10, n_answers=8, n_items=4, sampler=sample_copy),
-        Task(name="induction", length=32, vocab_size=16, n_answers=16, n_items=12, sampler=sample_induction),
-    )
+TASKS: Mapping[str, Task] = {
+    "recall": Task(name="recall", length=32, vocab_size=32, n_answers=16, n_items=4, sampler=sample_recall),
+    "copy": Task(name="copy", length=20, vocab_size=10, n_answers=8, n_items=4, sampler=sample_copy),
+    "induction": Task(name="induction", length=32, vocab_size=16, n_answers=16, n_items=12, sampler=sample_induction),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genesys.ladder.scale import Ladder, Scale
+from genesys.ladder.scale import PROBES, Ladder, Probe, Scale
 
 
 def _paper(name: str, d_model: int, n_blocks: int, peak_lr: float, n_tokens: int, batch_tokens: int = 524_288) -> Scale:
@@ -30,20 +30,21 @@ PAPER_SCALES = (
 
 
 def _cpu(
-    name: str, d_model: int, n_blocks: int, context: int, batch_tokens: int, n_steps: int, peak_lr: float
-) -> Scale:
+    name: str, d_model: int, n_blocks: int, context: int, batch_tokens: int, n_steps: int, peak_lr: float,
+    probes: tuple[Probe, ...] = PROBES,
+) -> Scale:  # fmt: skip
     # With so few tokens, small batches and a larger embedding decide: at 64 x 2 and 164k tokens a batch of 2,048 and a
     # deviation of .02 end at 3.16 nats, which is the unigram model; 512 and .1 end at 2.02.
     return Scale(
         name=name, d_model=d_model, n_blocks=n_blocks, context=context, batch_tokens=batch_tokens,
-        n_tokens=n_steps * batch_tokens, peak_lr=peak_lr, width_step=8, size_tolerance=0.10, embedding_std=0.1,
+        n_tokens=n_steps * batch_tokens, peak_lr=peak_lr, width_step=8, size_tolerance=0.10, embedding_std=0.1, probes=probes,
     )  # fmt: skip
 
 
 CPU_SCALES = (
-    _cpu("cpu-1", 64, 2, 64, 512, 320, 6e-3),
-    _cpu("cpu-2", 96, 3, 64, 512, 480, 4e-3),
-    _cpu("cpu-3", 128, 4, 128, 1024, 350, 3e-3),
+    _cpu("cpu-1", 64, 2, 64, 512, 280, 6e-3, probes=("recall",)),
+    _cpu("cpu-2", 96, 3, 64, 512, 420, 4e-3),
+    _cpu("cpu-3", 128, 4, 128, 1024, 320, 3e-3),
 )
 
 LADDERS = {

@@ -9,8 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from typing import Literal, get_args
 
 from genesys.errors import ConfigError, suggest
+
+Probe = Literal["recall", "copy", "induction"]
+PROBES: tuple[Probe, ...] = get_args(Probe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,7 @@ class Scale:
         batch_tokens: Tokens in an optimizer step.
         n_tokens: Real tokens of a whole pre-training.
         peak_lr: Peak of the cosine schedule.
+        probes: Synthetic tasks that designs are tried on there; the lowest rungs take the cheapest.
         embedding_std: Of the initial token embedding; small models learn much faster from a larger one.
     """
 
@@ -38,6 +43,7 @@ class Scale:
     width_step: int = 32
     size_tolerance: float = 0.05
     embedding_std: float = 0.02
+    probes: tuple[Probe, ...] = PROBES
 
     def __post_init__(self) -> None:
         for field in ("d_model", "n_blocks", "context", "batch_tokens", "n_tokens", "width_step"):

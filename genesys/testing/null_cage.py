@@ -85,5 +85,7 @@ def _common(tree: UnitTree) -> dict[str, Any]:
 
 
 def _probe(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
-    accuracy = Random(f"probe/{tree.design_id}").random()
-    return {"design_id": tree.design_id, "probes": {"recall": {"accuracy": accuracy, "se": 0.01, "chance": 0.1}}}
+    def result(name: str) -> dict[str, float]:
+        return {"accuracy": Random(f"{name}/{tree.design_id}").random(), "se": 0.01, "chance": 0.1}
+
+    return {"design_id": tree.design_id, "probes": {name: result(name) for name in request["probes"]}}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,10 @@ class Engine:
         _join_world()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(self._parameters, lr=0.0, betas=BETAS, eps=EPSILON, weight_decay=0.0)
-        self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=_config(batch_rows), dist_init_required=False
-        )
+        with _scalars_as_vectors(self._parameters):
+            self._engine, self._optimizer, _, _ = deepspeed.initialize(
+                model=model, optimizer=optimizer, config=_config(batch_rows), dist_init_required=False
+            )
 
     def __call__(self, tokens_BL: Tensor) -> Tensor:
         logits: Tensor = self._engine(tokens_BL)
@@ -58,6 +61,19 @@ class Engine:
         """Read what `save` wrote."""
         path, _ = self._engine.load_checkpoint(str(folder), tag="state")
         assert path is not None, f"no engine state in {folder}"
+
+
+@contextmanager
+def _scalars_as_vectors(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Give parameters without dimensions one for a while: DeepSpeed's first broadcast views them as bytes."""
+    scalars = [p for p in parameters if p.dim() == 0]
+    for p in scalars:
+        p.data = p.data.reshape(1)
+    try:
+        yield
+    finally:
+        for p in scalars:
+            p.data = p.data.reshape(())
 
 
 def _config(batch_rows: int) -> dict[str, Any]:

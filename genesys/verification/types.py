@@ -46,8 +46,8 @@ class VerificationRequest(_Record):
         scale: The fields of the `Scale`.
         shards: Folder of token shards.
         out: Folder for weights, checkpoints and progress; a second try there resumes the first.
-        probes: Whether the synthetic probes run.
-        probe_cache: Folder in which probe answers are kept by (design, suite, seed): they do not depend on the
+        probes: Whether the scale's synthetic probes run.
+        probe_cache: Folder in which probe answers are kept by (design, probe, seed): they do not depend on the
             scale, so that a promoted design is not probed again. Empty: no cache.
         deadline_s: Wall-clock limit of the whole verification.
     """
@@ -60,7 +60,6 @@ class VerificationRequest(_Record):
     out: str
     n_threads: int = 1
     probes: bool = True
-    probe_suite: str = "cpu"
     probe_cache: str = ""
     checkpoint_every_s: float = 30.0
     deadline_s: float = 1800.0

@@ -83,21 +83,34 @@ class _Run:
 
 
 async def _probe(run: _Run, request: VerificationRequest, design_id: str) -> dict[str, Any]:
-    """The probes' answer, from the cache where it holds one for this design, suite, seed and protocol."""
-    ask = {"tree": request.tree, "suite": request.probe_suite, "seed": request.seed, "n_threads": request.n_threads}
-    path = Path(request.probe_cache) / f"{design_id}-{request.probe_suite}-{request.seed}.json"
-    if request.probe_cache:
-        try:
-            kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return {**kept, "cached": True}
-        except (OSError, ValueError):
-            pass  # not there, or cut short: measured again
+    """The answers of the scale's probes, from the cache those that it holds for this design and seed."""
+    names = [str(name) for name in request.scale["probes"]]
+    kept = {name: found for name in names if (found := _kept_probe(request, design_id, name)) is not None}
+    missing = [name for name in names if name not in kept]
+    if not missing:
+        return {"probes": kept, "cached": names, "seconds": 0.0}
+    ask = {"tree": request.tree, "probes": missing, "seed": request.seed, "n_threads": request.n_threads}
     answer = await run.part("probe", "genesys.evaluate.job:probe", ask)
     if answer["design_id"] != design_id:
         raise JobFailed("integrity", f"Cannot use the probes: they built {answer['design_id']}, not {design_id}.")
     if request.probe_cache:
-        _write_atomically(path, json.dumps(answer))
-    return answer
+        for name, result in answer["probes"].items():
+            _write_atomically(_probe_path(request, design_id, name), json.dumps(result))
+    return answer | {"probes": kept | answer["probes"], "cached": sorted(kept)}
+
+
+def _kept_probe(request: VerificationRequest, design_id: str, name: str) -> dict[str, Any] | None:
+    if not request.probe_cache:
+        return None
+    try:
+        kept: dict[str, Any] = json.loads(_probe_path(request, design_id, name).read_text(encoding="utf-8"))
+        return kept
+    except (OSError, ValueError):
+        return None  # not there, or cut short: measured again
+
+
+def _probe_path(request: VerificationRequest, design_id: str, name: str) -> Path:
+    return Path(request.probe_cache) / f"{design_id}-{name}-{request.seed}.json"
 
 
 def _common(request: VerificationRequest) -> dict[str, Any]:

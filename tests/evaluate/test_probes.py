@@ -7,12 +7,11 @@ import torch
 
 from genesys.errors import ConfigError
 from genesys.evaluate import probes
-from genesys.evaluate.tasks import NO_ANSWER, SUITES
+from genesys.evaluate.tasks import NO_ANSWER, TASKS
 from genesys.gau import UnitTree, parse_unit
 from genesys.gau.library import seed_design
 
 torch.set_num_threads(1)
-TASKS = {task.name: task for task in SUITES["cpu"]}
 
 GATED_CONV = '''
 from torch import nn
@@ -95,6 +94,6 @@ def test_probes_repeat_themselves() -> None:
     assert one.accuracy == two.accuracy and one.weights_sha256 == two.weights_sha256
 
 
-def test_an_unknown_suite_is_refused() -> None:
-    with pytest.raises(ConfigError, match="expected one of cpu"):
-        probes.run_suite(seed_design("gpt"), "gpu", seed=0)
+def test_an_unknown_probe_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'recall'"):
+        probes.run_probes(seed_design("gpt"), ["recal"], seed=0)

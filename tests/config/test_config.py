@@ -1,0 +1,98 @@
+"""Configurations: what is read, and what is refused with one clear sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from genesys.config import RunConfig, config_from_mapping, load_config, load_design
+from genesys.errors import ConfigError
+from genesys.gau import compose
+from genesys.gau.library import seed_design, unit_named
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("configs/*.yaml"), *ROOT.glob("examples/*.yaml")]), ids=lambda p: p.name
+)
+def test_what_we_ship_can_be_read(path: Path) -> None:
+    assert load_config(path).resolved_ladder().quotas[0] > 0
+
+
+def test_defaults_make_a_run() -> None:
+    assert config_from_mapping({}) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"verifers": {}}, r"Cannot use key 'verifers'.*Did you mean 'verifiers'"),
+        ({"verifiers": {"thread": 2}}, r"Cannot use key 'verifiers.thread'.*Did you mean 'threads'"),
+        ({"verifiers": {"n": "two"}}, r"verifiers\.n = 'two': expected a whole number"),
+        ({"verifiers": {"n": 0}}, r"verifiers\.n = 0: expected at least 1"),
+        ({"verifiers": 3}, r"verifiers = 3: expected a mapping"),
+        ({"seeds": ["gtp"]}, r"seed 'gtp'.*Did you mean 'gpt'"),
+        ({"ladder": "paler"}, r"ladder 'paler'.*Did you mean 'paper'"),
+        ({"quotas": [4, 8, 2]}, r"Cannot use quota 8 at scale 'cpu-2': only 4 designs"),
+        ({"quotas": [4]}, r"Cannot use 1 quotas for 3 scales"),
+        ({"quotas": [-1, -1, -1]}, r"quota -1 at scale 'cpu-1'"),
+        ({"ladder": [{"name": "a", "d_model": 8}]}, r"Cannot do without key 'ladder\[0\]\.n_blocks'"),
+        ({"selection": {"name": "random", "option": {}}}, r"'selection.option'.*Did you mean 'options'"),
+        ([1, 2], r"holds list; expected keys and values"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(data: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_from_mapping(data)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    scale = "{name: a, d_model: 8, n_blocks: 1, context: 8, batch_tokens: 16, n_tokens: 160, peak_lr: 1e-3}"
+    path.write_text(f"ladder: [{scale}]\nquotas: [3]\n")
+    assert load_config(path).resolved_ladder().scales[0].peak_lr == 1e-3
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"there is no such file\. Did you mean 'quickstart.yaml'"):
+        load_config(tmp_path / "quickstrat.yaml")
+    with pytest.raises(ConfigError, match="it is not YAML"):
+        load_config(tmp_path / "quickstart.yaml")
+
+
+def test_designs_are_read_from_every_form(tmp_path: Path) -> None:
+    gpt = seed_design("gpt")
+    (tmp_path / "composed.py").write_text(compose(gpt))
+    (tmp_path / "mixer.py").write_text(unit_named("Attention").source)
+    (tmp_path / "design.yaml").write_text(
+        "unit: PreNormBlock\nslots:\n  norm_mixer: RMSNorm\n  mixer: {unit: mixer.py, slots: {position: Rotary}}\n"
+        "  norm_channel: RMSNorm\n  channel: SwiGLU\n"
+    )
+    import json
+
+    (tmp_path / "record.json").write_text(json.dumps(gpt.to_json()))
+    for name in ("composed.py", "design.yaml", "record.json"):
+        assert load_design(str(tmp_path / name)) == gpt
+    assert load_design(str(tmp_path / "mixer.py")).open_slots() == ("position",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("absent.py", None, "neither a file nor a seed"),
+        ("unit.py", "x = 1", "unit classes: none"),
+        ("design.yaml", "unit: Attenion", "Did you mean 'Attention'"),
+        ("design.yaml", "unit: Attention\nslots: {position: SwiGLU}", "it accepts position"),
+        ("design.yaml", "unit: missing.py", "Cannot find unit file 'missing.py'"),
+        ("design.yaml", "[1]", "no mapping with a key `unit`"),
+        ("design.yaml", "slots: {}", "missing key 'unit'"),
+    ],
+)
+def test_what_is_no_design_is_said(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_design(str(tmp_path / name))

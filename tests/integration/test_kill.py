@@ -1,0 +1,160 @@
+"""Any actor's process may be killed at any moment: the run goes on, and the books balance.
+
+A real local Ray run of the real pools; the jobs inside are answered by a null cage, so that deaths hit the books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from actors.budget_scheduler import SchedulerSettings
+from actors.designer import DesignerActor
+from actors.evolution_tree import TreeSettings
+from actors.handles import MemberHandle, RayObjects, ServiceHandle, TreeHandle
+from actors.messages import Submission
+from actors.verifier import Data, VerifierActor, VerifierSettings
+from cluster.driver import Driver
+from cluster.evolve import make_plan
+from cluster.spawn import Spawned, spawn_scheduler, spawn_tree
+from genesys.api import Run
+from genesys.config import RunConfig
+from genesys.evolution import EvolutionTree
+from genesys.evolution.fitness import resolve_fitness
+from genesys.storage import RunStore
+from genesys.testing.null_cage import NullCage
+
+pytestmark = pytest.mark.ray
+CONFIG = RunConfig(quotas=(40, 10, 3))
+KINDS = ("EvolutionTree", "BudgetScheduler", "Designer", "Verifier")
+
+
+async def drive(folder: Path, *, resume: bool = False, on_snapshot: Callable[[object], None] = lambda _: None) -> None:
+    """What `cluster.evolve` does, with null cages."""
+    plan, objects = make_plan(CONFIG, RunStore(folder)), RayObjects()
+    tree: TreeHandle = spawn_tree(TreeSettings(run_folder=folder, selection=plan.selection, ahead=6))
+    await tree.start(
+        plan.started,
+        tuple(Submission(events=(e,), program=objects.put(p)) for e, p in zip(plan.seeds, plan.programs, strict=True)),
+    )
+    scheduler = spawn_scheduler(tree, SchedulerSettings(scales=plan.ladder.scales, promotion=plan.promotion))
+    if resume:
+        await scheduler.release("", "stopped", "resumed")
+    (folder / "cache" / "shards" / "null").mkdir(parents=True, exist_ok=True)
+    settings = VerifierSettings(run_folder=folder, cache_folder=folder / "cache", probes=False)
+
+    def designer(name: str) -> Spawned:
+        actor = DesignerActor.options(num_cpus=0.1).remote(
+            name, tree, plan.ladder.scales, 257, cage=NullCage(seconds=0.02)
+        )
+        return Spawned(name, actor, MemberHandle(actor))
+
+    def verifier(name: str) -> Spawned:
+        actor = VerifierActor.options(num_cpus=0.1, max_concurrency=4).remote(
+            name, tree, settings, Data(hash="null", files={}), cage=NullCage(seconds=0.05)
+        )
+        return Spawned(name, actor, MemberHandle(actor))
+
+    driver = Driver(
+        tree=tree, scheduler=scheduler, spawn_designer=designer, spawn_verifier=verifier,
+        designers=("Designer-1",), verifiers=("Verifier-1", "Verifier-2"), on_snapshot=on_snapshot,
+    )  # fmt: skip
+    try:
+        await driver.run()
+    finally:
+        for service in (tree, scheduler):
+            assert isinstance(service, ServiceHandle)
+            ray.kill(service.actor)
+
+
+def actor_processes(kind: str) -> list[psutil.Process]:
+    """This session's worker processes that serve an actor of that class."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if any(part.startswith(f"ray::{kind}") for part in child.cmdline()):
+                found.append(child)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def audit(folder: Path) -> None:
+    """The books balance: quotas spent and not overrun, one commit a key, replay equals the snapshot's state."""
+    run = Run(folder)
+    tree = run.tree
+    accounts = {scale: tree.ledger.account(scale) for scale in tree.scales}
+    assert {scale: a.finished for scale, a in accounts.items()} == {"cpu-1": 40, "cpu-2": 10, "cpu-3": 3}
+    assert not tree.leases and tree.finished == "every quota is spent"
+    replayed = EvolutionTree(resolve_fitness())
+    journal = run.store.journal(mode="reader")
+    commits: set[tuple[str, str, int]] = set()
+    for entry in journal.read():
+        replayed.apply(entry.event)
+        if entry.event.kind == "verification_recorded":
+            key = (entry.event.design, entry.event.scale, entry.event.seed)
+            assert key not in commits, f"{key} was committed twice"
+            commits.add(key)
+            assert journal.blob(entry.event.report)
+    assert replayed.digest() == tree.digest()
+    for record in tree:
+        assert journal.blob(record.program)
+        assert all(parent in tree.records for parent in record.parents)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killing_an_actor_loses_nothing(kind: str, tmp_path: Path, ray_cluster: None) -> None:
+    kills = []
+
+    def kill_now_and_then(snapshot: object) -> None:
+        verified = snapshot.status.scales[0].verified  # type: ignore[attr-defined]
+        if verified >= 5 and len(kills) < 2:
+            for process in actor_processes(kind)[:1]:
+                os.kill(process.pid, signal.SIGKILL)
+                kills.append(process.pid)
+
+    asyncio.run(drive(tmp_path / "run", on_snapshot=kill_now_and_then))
+    assert kills, f"no process of {kind} was found to kill"
+    audit(tmp_path / "run")
+
+
+def test_a_run_whose_driver_died_goes_on(tmp_path: Path, ray_cluster: None) -> None:
+    class Killed(Exception):
+        pass
+
+    def die(snapshot: object) -> None:
+        if snapshot.status.scales[0].verified >= 8:  # type: ignore[attr-defined]
+            raise Killed
+
+    with pytest.raises(Killed):
+        asyncio.run(drive(tmp_path / "run", on_snapshot=die))
+    before = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
+    asyncio.run(drive(tmp_path / "run", resume=True))
+    after = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
+    assert after[: len(before)] == before, "what stood in the journal changed"
+    audit(tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_random_kills_of_everything(seed: int, tmp_path: Path, ray_cluster: None) -> None:
+    rng, kills = random.Random(seed), []
+
+    def kill_something(_: object) -> None:
+        victims = actor_processes(rng.choice(KINDS))
+        if victims and len(kills) < 8:
+            victim = rng.choice(victims)
+            os.kill(victim.pid, signal.SIGKILL)
+            kills.append(victim.pid)
+
+    asyncio.run(drive(tmp_path / "run", on_snapshot=kill_something))
+    assert kills
+    audit(tmp_path / "run")

@@ -1,0 +1,63 @@
+"""The size tuner: every seed at every scale, within tolerance."""
+
+from __future__ import annotations
+
+import pytest
+
+from genesys.gau import UnitTree, parse_unit
+from genesys.gau.library import SEED_NAMES, seed_design, unit_named
+from genesys.ladder import CPU_SCALES, LADDERS, PAPER_SCALES
+from genesys.model import ModelShape, build_model, tune_sizes
+
+
+@pytest.mark.parametrize("seed", SEED_NAMES)
+def test_seeds_fit_every_scale(seed: str) -> None:
+    scales = (*LADDERS["paper"].scales, *CPU_SCALES)
+    for size, scale in zip(tune_sizes(seed_design(seed), scales, 32_000), scales, strict=True):
+        assert size.error <= scale.size_tolerance, size
+        assert not size.findings
+        aspect = size.shape.d_model / size.shape.n_blocks
+        assert 0.5 <= aspect / (scale.d_model / scale.n_blocks) <= 2.0
+        assert size.shape.d_model % scale.width_step == 0
+
+
+def test_gpt_sits_at_the_papers_reference_sizes() -> None:
+    published = (5_280_384, 12_920_064, 35_277_312, 109_566_720, 334_906_368)
+    for size, reference in zip(tune_sizes(seed_design("gpt"), PAPER_SCALES[:5], 32_000), published, strict=True):
+        assert abs(size.n_params - reference) / reference < 0.002
+
+
+def test_the_count_is_that_of_the_real_model() -> None:
+    for seed in SEED_NAMES:
+        size = tune_sizes(seed_design(seed), CPU_SCALES[1:2], 257)[0]
+        assert build_model(seed_design(seed), size.shape).n_params() == size.n_params
+
+
+def test_depth_dependent_designs_are_counted_in_full() -> None:
+    source = unit_named("SwiGLU").source.replace("expansion * d)", "expansion * d * (1 + ctx.block_index % 3))")
+    tree = seed_design("gpt").replace("channel", parse_unit(source))
+    size = tune_sizes(tree, CPU_SCALES[2:], 257)[0]
+    assert build_model(tree, size.shape).n_params() == size.n_params
+
+
+def test_a_design_that_cannot_be_sized_says_so() -> None:
+    source = unit_named("SwiGLU").source.replace("int(expansion * d)", "100_000")
+    size = tune_sizes(seed_design("gpt").replace("channel", parse_unit(source)), CPU_SCALES[:1], 257)[0]
+    assert [(f.rule, f.severity) for f in size.findings] == [("size-coarse", "error")]
+
+
+def test_a_design_that_builds_at_no_width_raises_its_own_error() -> None:
+    source = unit_named("RMSNorm").source.replace("self.eps = eps", "raise ValueError('no width suits me')")
+    tree: UnitTree = seed_design("gpt").replace("norm_mixer", parse_unit(source))
+    with pytest.raises(ValueError, match="no width suits me"):
+        tune_sizes(tree, CPU_SCALES[:1], 257)
+
+
+def test_initial_weights_depend_on_seed_and_order_only() -> None:
+    shape = ModelShape(vocab_size=257, d_model=32, n_blocks=2)
+    one, same, other = (build_model(seed_design("gpt"), shape, seed=s).state_dict() for s in (0, 0, 1))
+    assert all(one[k].equal(same[k]) for k in one)
+    assert not one["embedding.weight"].equal(other["embedding.weight"])
+    renamed = seed_design("gpt").replace("channel", parse_unit(unit_named("SwiGLU").source.replace("SwiGLU", "Gate")))
+    again = build_model(renamed, shape, seed=0).state_dict()
+    assert all(one[k].equal(again[k]) for k in one)
