@@ -5,6 +5,7 @@ Shapes: B batch, L length, D model width, V vocabulary.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -102,24 +103,32 @@ def _context_findings(tree: UnitTree, model: GAM, dtype: torch.dtype) -> Iterato
 
 
 def _future_leak(model: GAM, length: int, dtype: torch.dtype) -> float:
-    """Largest effect of later inputs (and of other rows) on an output, relative to that of its past."""
+    """Largest effect of later inputs, or of the other row, on an output, relative to that of its past."""
     x_BLD = _inputs(model, length, dtype).requires_grad_()
     y_BLD = model.hidden(x_BLD)
-    worst = 0.0
-    for t in sorted({0, length // 2, length - 2}):
-        (grad_BLD,) = torch.autograd.grad((y_BLD[0, t] * _like(y_BLD[0, t])).sum(), x_BLD, retain_graph=True)
-        past = float(grad_BLD[0, : t + 1].abs().max())
-        leak = max(float(grad_BLD[0, t + 1 :].abs().max()), float(grad_BLD[1:].abs().max()))
-        changed_BLD = x_BLD.detach().clone()
-        changed_BLD[0, t + 1 :] = _like(changed_BLD[0, t + 1 :], seed=7)
-        moved = model.hidden(changed_BLD)[0, : t + 1] - y_BLD[0, : t + 1]
-        scale = float(y_BLD[0, : t + 1].detach().abs().max())
-        ratios = (
-            leak / past if past else float("inf"),
-            float(moved.detach().abs().max()) / scale if scale else float("inf"),
-        )
-        worst = max(worst, *(r if r == r else float("inf") for r in ratios))
-    return worst
+    return max(
+        _leak_into(model, x_BLD, y_BLD, row, t)
+        for row in range(len(x_BLD))
+        for t in sorted({0, length // 2, length - 2})
+    )
+
+
+def _leak_into(model: GAM, x_BLD: Tensor, y_BLD: Tensor, row: int, t: int) -> float:
+    """The leak into the output at `row` and `t`: by gradient, and by random content in the place of the future."""
+    past = (row, slice(0, t + 1))
+    (grad_BLD,) = torch.autograd.grad((y_BLD[row, t] * _like(y_BLD[row, t])).sum(), x_BLD, retain_graph=True)
+    foreign_BLD = grad_BLD.clone()
+    foreign_BLD[past] = 0
+    changed_BLD = _like(x_BLD, seed=7)
+    changed_BLD[past] = x_BLD.detach()[past]
+    moved = model.hidden(changed_BLD)[past] - y_BLD[past]
+    return max(_ratio(foreign_BLD, grad_BLD[past]), _ratio(moved, y_BLD[past]))
+
+
+def _ratio(effect: Tensor, scale: Tensor) -> float:
+    """Largest |effect| over largest |scale|; infinite where that is no number."""
+    ratio = float(effect.detach().abs().max()) / max(float(scale.detach().abs().max()), 1e-300)
+    return ratio if math.isfinite(ratio) else math.inf
 
 
 def _model(tree: UnitTree, d_model: int, n_blocks: int = 2) -> GAM:

@@ -46,6 +46,7 @@ class Scale:
     probes: tuple[Probe, ...] = PROBES
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "probes", tuple(self.probes))  # JSON knows lists only
         for field in ("d_model", "n_blocks", "context", "batch_tokens", "n_tokens", "width_step"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
