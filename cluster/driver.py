@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from actors.handles import SchedulerHandle, TreeHandle
@@ -63,34 +63,34 @@ class Driver:
         Raises:
             TransientError: A pool member died again and again without finishing anything.
         """
-        watcher = asyncio.create_task(self._watch())
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._design_until_done(group))
-                for name in self.verifiers:
-                    group.create_task(self._keep(name, self.spawn_verifier, self._verify_until_done))
+                watcher = group.create_task(self._watch())
+                pools = [group.create_task(self._design(group))]
+                pools += [
+                    group.create_task(self._keep(n, self.spawn_verifier, self._verifications)) for n in self.verifiers
+                ]
+                await asyncio.wait(pools)
+                watcher.cancel()
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
         return await self._show()
 
-    async def _design_until_done(self, group: asyncio.TaskGroup) -> None:
-        pool = [group.create_task(self._keep(n, self.spawn_designer, self._propose_until_done)) for n in self.designers]
-        await asyncio.gather(*pool)
+    async def _design(self, group: asyncio.TaskGroup) -> None:
+        pool = [group.create_task(self._keep(n, self.spawn_designer, self._proposals)) for n in self.designers]
+        await asyncio.wait(pool)
         await self.scheduler.close_proposals()
 
-    async def _keep(self, name: str, spawn: Spawn, work: Callable[[Spawned], object]) -> None:
-        """Keep one member of a pool alive until its work is done."""
+    async def _keep(self, name: str, spawn: Spawn, work: Callable[[Spawned], AsyncIterator[None]]) -> None:
+        """Keep one member of a pool alive until its work is done; `work` yields after each piece that it finished."""
         deaths = 0
         while True:
             member = spawn(name)
             self.pool[name] = member
             try:
                 await member.handle.ready()
-                deaths = 0 if await work(member) else deaths  # type: ignore[misc]
+                async for _ in work(member):
+                    deaths = 0
                 return
             except TransientError as error:
                 deaths += 1
@@ -106,30 +106,30 @@ class Driver:
                 self.pool.pop(name, None)
                 member.end()
 
-    async def _propose_until_done(self, member: Spawned) -> bool:
+    async def _proposals(self, member: Spawned) -> AsyncIterator[None]:
         waited = 0.0
         while True:
             match await self.tree.next_task(member.name):
                 case Done():
-                    return True
+                    return
                 case Wait(seconds=seconds):
                     waited = min(WAIT_LIMIT_S, max(seconds, waited * 1.5))
                     await asyncio.sleep(waited)
                 case task:
                     waited = 0.0
                     await member.handle.design(task)
+                    yield
 
-    async def _verify_until_done(self, member: Spawned) -> bool:
+    async def _verifications(self, member: Spawned) -> AsyncIterator[None]:
         while True:
             match await self.scheduler.lease(member.name):
                 case Done():
-                    return True
+                    return
                 case Wait(seconds=seconds):
-                    if (await self.tree.status()).ended:
-                        return True
                     await asyncio.sleep(seconds)
                 case VerifyTask() as task:
                     await member.handle.verify(task)
+                    yield
 
     async def _watch(self) -> None:
         draining = False
@@ -137,9 +137,8 @@ class Driver:
             with contextlib.suppress(GenesysError):  # a glance that fails is taken again
                 reason = self.should_stop()
                 if reason and not draining:
-                    status = await self.tree.status()
                     await self.tree.append(RunDraining(reason=reason), -1)
-                    draining = not status.ended
+                    draining = True
                 await self._show()
             await asyncio.sleep(STATUS_EVERY_S)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -64,6 +66,8 @@ def evolve(
     store = RunStore(run_folder)
     _check_folder(store, resume)
     plan = make_plan(config, store, selection, promotion)
+    if resume:
+        _check_same_run(store, plan.started)
     shards = prepare_shards(config.corpus, cache_folder())
     store.root.mkdir(parents=True, exist_ok=True)
     store.config_path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False), encoding="utf-8")
@@ -176,6 +180,21 @@ def _check_folder(store: RunStore, resume: bool) -> None:
         raise ConfigError(f"Cannot resume {str(store.root)!r}: there is no run. Start it without --resume.")
     if store.exists and not resume:
         raise ConfigError(f"Cannot start a run in {str(store.root)!r}: there is one. Add --resume to go on with it.")
+
+
+def _check_same_run(store: RunStore, started: RunStarted) -> None:
+    """Refuse to go on with a run under another ladder, corpus or reference: its results could not be compared."""
+    with closing(store.journal(mode="reader")) as journal:
+        first = next((entry.event for entry in journal.read()), None)
+    if not isinstance(first, RunStarted):
+        return
+    for key in ("ladder", "quotas", "corpus", "reference", "seed"):
+        before, now = first.config.get(key), json.loads(json.dumps(started.config[key]))
+        if json.loads(json.dumps(before)) != now:
+            raise ConfigError(
+                f"Cannot resume {store.root.name!r} with {key} = {now!r}: it was started with {before!r}. Restore the "
+                f"setting, or start a new run without --resume."
+            )
 
 
 def _starting_designs(config: RunConfig) -> dict[str, UnitTree]:
