@@ -53,7 +53,7 @@ async def verify(
         weights_sha256=str(trained["weights_sha256"]),
         n_tokens=int(trained["n_tokens"]),
         seconds=run.seconds,
-        config={key: value for key, value in request.to_json().items() if key != "tree"},
+        config=_plain({key: value for key, value in request.to_json().items() if key != "tree"}),
         software=dict(trained["software"]),
         hardware=_hardware(request),
         details={"train": trained, "evaluate": evaluated, "probe": probed},
@@ -150,6 +150,12 @@ def _metrics(trained: Mapping[str, Any], evaluated: Mapping[str, Any], probed: M
         metrics[f"probe_{name}_se"] = float(result["se"])
         metrics[f"probe_{name}_chance"] = float(result["chance"])
     return metrics
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """The value as it reads back from JSON, so that a report equals its record."""
+    plain: dict[str, Any] = json.loads(json.dumps(value))
+    return plain
 
 
 def _hardware(request: VerificationRequest) -> dict[str, Any]:
