@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
 
 import ray
@@ -12,11 +12,13 @@ import ray
 from actors.batching import Batched
 from actors.handles import TreeHandle
 from actors.messages import Done, VerifierTask, VerifyTask, Wait
-from genesys.evolution import EvolutionTree
-from genesys.evolution.events import LeaseGranted, LeaseRefunded, RunFinished
+from genesys.evolution import BookkeepingError, EvolutionTree, Lease
+from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.promotion import Finished, PromotionStrategy, Verify, decide
 from genesys.ladder import Scale
+from genesys.ladder.ledger import FIRST_SEED, RunKey
+from genesys.verification import recipe_hash
 
 log = logging.getLogger(__name__)
 
@@ -45,83 +47,93 @@ class BudgetScheduler(Batched):
         self._settings = settings
         self._scales = {scale.name: scale for scale in settings.scales}
         self._rng = Random(f"promotion/{settings.seed}")
-        self._proposals_open = True
         self._reading = asyncio.Lock()
-        self._start_over()
+        self._forget()
 
-    def _start_over(self) -> None:
+    def _forget(self) -> None:
         self._replica = EvolutionTree(resolve_fitness(self._settings.fitness))
         self._n_seen = 0  # events of the tree that the replica holds
-        self._ahead: set[int] = set()  # leases that it holds and the tree has not reported yet
+        self._ahead: dict[int, LeaseGranted] = {}  # grants that it holds and the tree has not reported yet
 
     def __repr__(self) -> str:
         return "BudgetScheduler"
 
-    async def lease(self, holder: str) -> VerifierTask:
-        """The next verification for a holder that is free."""
+    async def lease(self, holder: str, proposals_open: bool) -> VerifierTask:
+        """The next verification for a holder that is free; the one it holds, if an answer to it was lost.
+
+        Args:
+            proposals_open: Whether designers may still propose; once they may not, the ladder ends with fewer designs
+                than quota.
+        """
         await self._catch_up()
+        held = next((lease for lease in self._replica.leases.values() if lease.holder == holder), None)
+        if held is not None:
+            return await self._task(held)
         for _ in range(MAX_REFUSALS):
-            decision = decide(self._replica, self._settings.promotion, self._rng, proposals_open=self._proposals_open)
+            decision = decide(self._replica, self._settings.promotion, self._rng, proposals_open=proposals_open)
             if (failure := getattr(decision, "failure", None)) is not None:
-                await self._tree.append(failure, -1)
+                await self._tree.append(failure)
             match decision:
                 case Verify() as chosen:
-                    task = await self._grant(chosen, holder)
-                    if task is not None:
-                        return task
+                    granted = await self._grant(chosen, holder)
+                    if granted is not None:
+                        return await self._task(granted)
                 case Finished(reason=reason):
                     if not self._replica.finished:
-                        await self._tree.append(RunFinished(reason=reason), -1)
+                        await self._tree.append(RunFinished(reason=reason))
                     return Done(reason=reason)
                 case waiting:
                     return Wait(reason=waiting.reason)
         return Wait(reason="the books moved on; asking again", seconds=0.1)
-
-    async def close_proposals(self) -> None:
-        """Learn that no designer will propose any more, so that the ladder ends with fewer designs than quota."""
-        self._proposals_open = False
 
     async def release(self, holder: str, cause: str, reason: str) -> int:
         """Refund the leases of a holder that died ("" for all holders); gives their number."""
         await self._catch_up()
         held = [lease.lease for lease in self._replica.leases.values() if holder in ("", lease.holder)]
         for lease in held:
-            await self._tree.append(LeaseRefunded(lease=lease, cause=cause, reason=reason), -1)
+            await self._tree.append(LeaseRefunded(lease=lease, cause=cause, reason=reason))
         return len(held)
 
-    async def _grant(self, chosen: Verify, holder: str) -> VerifyTask | None:
+    async def _grant(self, chosen: Verify, holder: str) -> Lease | None:
         """Grant a lease, first here and then in the books; None when the books refuse it."""
-        record = self._replica.record(chosen.design)
+        scale = self._scales[chosen.scale]
+        key = RunKey(chosen.design, chosen.scale, FIRST_SEED, recipe_hash(asdict(scale)))
         event = LeaseGranted(
             lease=self._replica.last_lease + 1,
-            design=chosen.design,
-            scale=chosen.scale,
+            design=key.design,
+            scale=key.scale,
+            seed=key.seed,
+            recipe=key.recipe,
             holder=holder,
+            attempt=self._replica.n_deaths(key) + 1,
             reason=chosen.reason,
         )
         self._replica.apply(event)
-        self._ahead.add(event.lease)
-        if not (await self._tree.append(event, -1)).accepted and not await self._stands(event):
-            return None
-        log.info("%s verifies %s at %s: %s", holder, record.name, chosen.scale, chosen.reason)
+        self._ahead[event.lease] = event
+        granted = self._replica.leases[event.lease]
+        log.info("%s verifies %s at %s: %s", holder, chosen.design[:12], chosen.scale, chosen.reason)
+        if (await self._tree.append(event)).accepted:
+            return granted
+        await self._start_over()  # the answer to an accepted grant may have been lost with the tree's process
+        await self._catch_up()
+        return granted if self._replica.leases.get(event.lease) == granted else None
+
+    async def _task(self, lease: Lease) -> VerifyTask:
+        record = self._replica.record(lease.design)
         return VerifyTask(
-            lease=event.lease,
+            lease=lease.lease,
             design=record.id,
             name=record.name,
-            scale=self._scales[chosen.scale],
-            shape={key: record.sizes[chosen.scale][key] for key in ("vocab_size", "d_model", "n_blocks")},
-            seed=event.seed,
-            recipe=event.recipe,
+            scale=self._scales[lease.scale],
+            shape={key: record.sizes[lease.scale][key] for key in ("vocab_size", "d_model", "n_blocks")},
+            seed=lease.seed,
+            recipe=lease.recipe,
             program=await self._tree.program(record.id),
         )
 
-    async def _stands(self, event: LeaseGranted) -> bool:
-        """Whether a grant is in the books after all, because the answer to it was lost; reads them anew."""
+    async def _start_over(self) -> None:
         async with self._reading:
-            self._start_over()
-        await self._catch_up()
-        found = self._replica.leases.get(event.lease)
-        return found is not None and (found.design, found.holder) == (event.design, event.holder)
+            self._forget()
 
     async def _catch_up(self) -> None:
         """Take in what the tree has recorded since; callers that come meanwhile share the reading."""
@@ -130,12 +142,16 @@ class BudgetScheduler(Batched):
                 return
         async with self._reading:
             while news := await self._tree.news(self._n_seen):
-                for event in news:
-                    self._n_seen += 1
-                    if isinstance(event, LeaseGranted) and event.lease in self._ahead:
-                        self._ahead.discard(event.lease)
-                    else:
-                        self._replica.apply(event)
+                try:
+                    self._take_in(news)
+                except BookkeepingError:  # a grant made ahead stands in the way of what really happened
+                    self._forget()
+
+    def _take_in(self, news: tuple[Event, ...]) -> None:
+        for event in news:
+            if not (isinstance(event, LeaseGranted) and self._ahead.pop(event.lease, None) == event):
+                self._replica.apply(event)
+            self._n_seen += 1
 
 
 BudgetSchedulerActor = ray.remote(BudgetScheduler)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 import ray
 
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import CheckTask, Parent, ProposeTask, Submission
-from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed, TransientError
+from genesys.checker import CHECK_ENTRY, check_request, is_sane, unchecked
+from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, Event, ProposalFailed
 from genesys.evolution.operators import Proposal, design_name, propose
 from genesys.gau import UnitTree
@@ -38,7 +40,7 @@ class Designer(Batched):
         objects: Objects | None = None,
     ) -> None:  # fmt: skip
         self._name, self._tree, self._vocab_size = name, tree, vocab_size
-        self._scales = [asdict(scale) for scale in scales]
+        self._scales = scales
         self._cage = cage or ForkCage(preload=CHECK_MODULES)
         self._objects = objects or RayObjects()
 
@@ -100,17 +102,28 @@ class Designer(Batched):
         return UnitTree.from_json(json.loads(await self._objects.get(parent.program)))
 
     async def _checked(self, tree: UnitTree) -> Event:
-        request = {"tree": tree.to_json(), "scales": self._scales, "vocab_size": self._vocab_size}
-        try:
-            report = await self._cage.run("genesys.checker.job:check", request, deadline_s=CHECK_DEADLINE_S)
-        except JobFailed as failure:
-            if failure.cause in INFRASTRUCTURE_CAUSES:
-                raise TransientError(str(failure)) from failure
-            finding = {"rule": f"check-{failure.cause}", "measured": str(failure), "required": "a verdict", "hint": ""}
-            return DesignRejected(design=tree.design_id, findings=(finding,))
-        if any(finding["severity"] == "error" for finding in report["findings"]):
-            return DesignRejected(design=tree.design_id, findings=tuple(report["findings"]), checker=report["checker"])
-        return DesignImplemented(design=tree.design_id, sizes=report["sizes"], checker=report["checker"])
+        """The checker's verdict as an event. A check that is killed twice is the design's own doing."""
+        request = check_request(tree, self._scales, self._vocab_size)
+        killed: JobFailed | None = None
+        for _ in range(2):
+            try:
+                report = await self._cage.run(CHECK_ENTRY, request, deadline_s=CHECK_DEADLINE_S)
+                return _verdict(tree, report)
+            except JobFailed as failure:
+                killed = failure
+                if failure.cause not in INFRASTRUCTURE_CAUSES:
+                    break
+        assert killed is not None
+        return DesignRejected(design=tree.design_id, findings=(unchecked(tree, killed).to_json(),))
+
+
+def _verdict(tree: UnitTree, report: Mapping[str, Any]) -> Event:
+    try:
+        if is_sane(report):
+            return DesignImplemented(design=tree.design_id, sizes=report["sizes"], checker=report["checker"])
+        return DesignRejected(design=tree.design_id, findings=tuple(report["findings"]), checker=report["checker"])
+    except (KeyError, TypeError) as error:  # the answer comes from where generated code runs
+        raise JobFailed("error", f"the checker's answer is malformed: {error}") from error
 
 
 def encode_program(tree: UnitTree) -> bytes:

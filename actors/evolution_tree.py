@@ -17,7 +17,7 @@ from actors.handles import Objects, RayObjects
 from actors.messages import Appended, CheckTask, DesignerTask, Done, Outcome, Parent, ProposeTask, Ref, Submission, Wait
 from genesys.errors import GenesysError, TransientError
 from genesys.evolution import BookkeepingError, DesignState, DesignView
-from genesys.evolution.events import Event, ProposalFailed, RunStarted
+from genesys.evolution.events import DesignImplemented, Event, ProposalFailed, RunStarted
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.selection import SelectionStrategy, select_safely
 from genesys.evolution.status import RunStatus, run_status
@@ -79,21 +79,16 @@ class EvolutionTree(Batched):
 
     # --- the books -----------------------------------------------------------------------------------------
 
-    async def append(self, event: Event, since: int) -> Appended:
-        """Take in one event, if the books allow it; repeating a settled one is accepted and changes nothing.
-
-        Args:
-            since: How many events the caller knows; -1 when it wants no news.
-        """
+    async def append(self, event: Event) -> Appended:
+        """Take in one event, if the books allow it; repeating a settled one is accepted and changes nothing."""
         accepted, reason = await self._record((event,))
-        news = tuple(self._recent[since : since + NEWS_PER_CALL]) if since >= 0 else ()
-        return Appended(accepted=accepted, reason=reason, seq=len(self._recent), news=news)
+        return Appended(accepted=accepted, reason=reason)
 
     async def settle(self, outcome: Outcome) -> Appended:
         """Take in how a lease ended, with its report."""
         blobs = (await self._objects.get(outcome.report),) if outcome.report is not None else ()
         accepted, reason = await self._record((outcome.event,), blobs)
-        return Appended(accepted=accepted, reason=reason, seq=len(self._recent), news=())
+        return Appended(accepted=accepted, reason=reason)
 
     async def news(self, since: int) -> tuple[Event, ...]:
         """The events after the first `since`, at most 50 at a time."""
@@ -190,13 +185,12 @@ class EvolutionTree(Batched):
         accepted, reason = await self._record(submission.events, blobs)
         if not accepted:
             log.info("a submission was refused: %s", reason)
-        if isinstance(first, ProposalFailed):
-            self._failed_in_a_row += 1
-            self._forget(first.designer)
-        else:
-            self._failed_in_a_row = 0
-            designer = self._claims.pop(getattr(first, "design", ""), "")
-            self._forget(designer)
+        came_of_it = accepted and isinstance(submission.events[-1], DesignImplemented)
+        self._failed_in_a_row = 0 if came_of_it else self._failed_in_a_row + 1
+        designer = (
+            first.designer if isinstance(first, ProposalFailed) else self._claims.get(getattr(first, "design", ""), "")
+        )
+        self._forget(designer)
         return accepted
 
     async def release(self, designer: str) -> None:
@@ -210,7 +204,8 @@ class EvolutionTree(Batched):
     async def program(self, design: str) -> Ref:
         """A design's program by reference."""
         if design not in self._programs:
-            self._programs[design] = self._objects.put(self._journal.blob(self._tree.record(design).program))
+            async with self._writing:  # the journal serves one thread at a time
+                self._programs[design] = self._objects.put(self._journal.blob(self._tree.record(design).program))
         self._programs.move_to_end(design)
         if len(self._programs) > PROGRAMS_CACHED:
             self._programs.popitem(last=False)

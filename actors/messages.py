@@ -15,12 +15,10 @@ Ref = Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appended:
-    """The answer to an append: whether it was taken, and the journal's news since the caller last looked."""
+    """The answer to an append: whether the books took it, and why not."""
 
     accepted: bool
     reason: str
-    seq: int
-    news: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,31 +93,25 @@ class Verifier(Batched):
         finally:
             self._task = None
         answer = await self._tree.settle(outcome)
-        if not answer.accepted:
+        if not answer.accepted:  # figures that the books cannot take end the lease too; one that is gone stays gone
             log.warning("the outcome of lease %d was refused: %s", task.lease, answer.reason)
+            await self._tree.settle(Outcome(event=_failed(task, "integrity", answer.reason)))
 
     async def _outcome(self, task: VerifyTask) -> Outcome:
         """Verify, and say it in the books' words: recorded, failed by the design's fault, or refunded."""
-        key: dict[str, Any] = {
-            "lease": task.lease,
-            "design": task.design,
-            "scale": task.scale.name,
-            "seed": task.seed,
-            "recipe": task.recipe,
-        }
         try:
             report = await verify(await self._request(task), self._cage)
             if report.design_id != task.design:
                 raise JobFailed("integrity", f"trained {report.design_id[:12]}, asked for {task.design[:12]}")
         except JobFailed as failure:
             log.info("%s at %s failed: %s", task.name, task.scale.name, failure)
-            reason = str(failure)[:MAX_REASON]
             if failure.cause in INFRASTRUCTURE_CAUSES:
+                reason = str(failure)[:MAX_REASON]
                 return Outcome(event=LeaseRefunded(lease=task.lease, cause=failure.cause, reason=reason))
-            return Outcome(event=VerificationFailed(**key, cause=failure.cause, reason=reason))
+            return Outcome(event=_failed(task, failure.cause, str(failure)))
         blob = json.dumps(report.to_json(), sort_keys=True).encode()
         recorded = VerificationRecorded(
-            **key,
+            **_key(task),
             metrics=report.metrics,
             report=content_hash(blob),
             seconds=report.seconds,
@@ -142,6 +137,20 @@ class Verifier(Batched):
 
     def _work_folder(self, task: VerifyTask) -> Path:
         return self._store.artifacts / task.design[:16] / f"{task.scale.name}-seed{task.seed}"
+
+
+def _key(task: VerifyTask) -> dict[str, Any]:
+    return {
+        "lease": task.lease,
+        "design": task.design,
+        "scale": task.scale.name,
+        "seed": task.seed,
+        "recipe": task.recipe,
+    }
+
+
+def _failed(task: VerifyTask, cause: str, reason: str) -> VerificationFailed:
+    return VerificationFailed(**_key(task), cause=cause, reason=reason[:MAX_REASON])
 
 
 class _VerifierMetrics:
@@ -171,14 +180,14 @@ async def _fetch_shards(data: Data, cache_folder: Path, objects: Objects) -> Non
     folder = _shards_folder(cache_folder, data.hash)
     if folder.exists():
         return
-    temporary = folder.with_name(f".{folder.name}-{id(data)}")
-    temporary.mkdir(parents=True, exist_ok=True)
-    for name, ref in data.files.items():
-        (temporary / name).write_bytes(await objects.get(ref))
-    try:
-        temporary.rename(folder)
-    except OSError:
-        assert folder.exists(), "another verifier of this host wrote the same shards"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".shards-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+        for name, ref in data.files.items():
+            (Path(temporary) / name).write_bytes(await objects.get(ref))
+        try:
+            Path(temporary).rename(folder)
+        except OSError:
+            assert folder.exists(), "another verifier of this host wrote the same shards"
 
 
 VerifierActor = ray.remote(Verifier)

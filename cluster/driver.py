@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 STATUS_EVERY_S = 1.0
 MAX_DEATHS_IN_A_ROW = 5
 WAIT_LIMIT_S = 2.0
+READY_GLANCE_S = 2.0
 
 Spawn = Callable[[str], Spawned]
 
@@ -45,6 +46,8 @@ class Driver:
         designers, verifiers: Names of the pools' members.
         on_snapshot: Called about once a second.
         should_stop: Polled with it; a reason drains the run: what runs may finish, nothing new starts.
+        pool: Members that are ready, by name.
+        proposals_open: Whether designers may still propose.
     """
 
     tree: TreeHandle
@@ -56,6 +59,7 @@ class Driver:
     on_snapshot: Callable[[Snapshot], None] = lambda _: None
     should_stop: Callable[[], str] = lambda: ""
     pool: dict[str, Spawned] = field(default_factory=dict)
+    proposals_open: bool = True
 
     async def run(self) -> RunStatus:
         """Work until every quota is spent, or the run is drained.
@@ -79,16 +83,17 @@ class Driver:
     async def _design(self, group: asyncio.TaskGroup) -> None:
         pool = [group.create_task(self._keep(n, self.spawn_designer, self._proposals)) for n in self.designers]
         await asyncio.wait(pool)
-        await self.scheduler.close_proposals()
+        self.proposals_open = False
 
     async def _keep(self, name: str, spawn: Spawn, work: Callable[[Spawned], AsyncIterator[None]]) -> None:
         """Keep one member of a pool alive until its work is done; `work` yields after each piece that it finished."""
         deaths = 0
         while True:
             member = spawn(name)
-            self.pool[name] = member
             try:
-                await member.handle.ready()
+                if not await self._is_ready(member):
+                    return
+                self.pool[name] = member
                 async for _ in work(member):
                     deaths = 0
                 return
@@ -99,12 +104,26 @@ class Driver:
                     raise TransientError(
                         f"Cannot keep {name} alive: it died {deaths} times in a row. {error}"
                     ) from error
+                member.end()  # before its work is handed to another: it may be alive and out of reach
                 await self.tree.release(name)
                 await self.scheduler.release(name, "holder-died", str(error))
                 await asyncio.sleep(0.1 * 2**deaths)
             finally:
                 self.pool.pop(name, None)
                 member.end()
+
+    async def _is_ready(self, member: Spawned) -> bool:
+        """Wait until a member runs, which may take as long as its cards are away; False when the run ends before."""
+        ready = asyncio.ensure_future(member.handle.ready())
+        try:
+            while not ready.done():
+                await asyncio.wait([ready], timeout=READY_GLANCE_S)
+                if not ready.done() and (await self.tree.status()).ended:
+                    return False
+            await ready
+            return True
+        finally:
+            ready.cancel()
 
     async def _proposals(self, member: Spawned) -> AsyncIterator[None]:
         waited = 0.0
@@ -122,7 +141,7 @@ class Driver:
 
     async def _verifications(self, member: Spawned) -> AsyncIterator[None]:
         while True:
-            match await self.scheduler.lease(member.name):
+            match await self.scheduler.lease(member.name, self.proposals_open):
                 case Done():
                     return
                 case Wait(seconds=seconds):
@@ -137,18 +156,21 @@ class Driver:
             with contextlib.suppress(GenesysError):  # a glance that fails is taken again
                 reason = self.should_stop()
                 if reason and not draining:
-                    await self.tree.append(RunDraining(reason=reason), -1)
+                    await self.tree.append(RunDraining(reason=reason))
                     draining = True
                 await self._show()
             await asyncio.sleep(STATUS_EVERY_S)
 
     async def _show(self) -> RunStatus:
         status = await self.tree.status()
-        progress: dict[str, Progress] = {}
-        for name in self.verifiers:
-            member = self.pool.get(name)
-            if member is not None:
-                with contextlib.suppress(TransientError, TimeoutError):
-                    progress[name] = await asyncio.wait_for(member.handle.progress(), STATUS_EVERY_S)
+        members = [self.pool[name] for name in self.verifiers if name in self.pool]
+        seen = await asyncio.gather(*(self._progress(member) for member in members))
+        progress = {member.name: p for member, p in zip(members, seen, strict=True) if p is not None}
         self.on_snapshot(Snapshot(status=status, verifiers=progress))
         return status
+
+    async def _progress(self, member: Spawned) -> Progress | None:
+        try:
+            return await asyncio.wait_for(member.handle.progress(), STATUS_EVERY_S)
+        except (TransientError, TimeoutError):
+            return None  # it is busy or dying; the next glance will tell

@@ -22,7 +22,7 @@ from actors.messages import Submission
 from actors.verifier import VerifierSettings, pack_shards
 from cluster.driver import Driver, Snapshot
 from cluster.session import Session, ray_session, require_cards, require_shared_folder
-from cluster.spawn import cache_folder, spawn_designer, spawn_scheduler, spawn_tree, spawn_verifier
+from cluster.spawn import cache_folder, end_services, spawn_designer, spawn_scheduler, spawn_tree, spawn_verifier
 from genesys.config import RunConfig, load_design, strategy
 from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
@@ -65,17 +65,18 @@ def evolve(
     """
     store = RunStore(run_folder)
     _check_folder(store, resume)
-    plan = make_plan(config, store, selection, promotion)
+    make_plan(config, store, selection, promotion)  # mistakes come out before the corpus is prepared
+    shards = prepare_shards(config.corpus, cache_folder())
+    plan = make_plan(config, store, selection, promotion, data_hash=shards.hash)
     if resume:
         _check_same_run(store, plan.started)
-    shards = prepare_shards(config.corpus, cache_folder())
     store.root.mkdir(parents=True, exist_ok=True)
     store.config_path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False), encoding="utf-8")
     (store.root / STOP_FILE).unlink(missing_ok=True)
     n_cpus = config.verifiers.n * config.verifiers.threads + config.designers.n + SERVICE_CPUS
-    with ray_session(namespace=store.root.name, n_cpus=n_cpus, dashboard=dashboard) as session:
+    with ray_session(namespace=_namespace(store.root), n_cpus=n_cpus, dashboard=dashboard) as session:
         require_shared_folder(config.storage.url, session)
-        require_cards(config.verifiers.gpus_per_verification, session)
+        require_cards(config.verifiers, session)
         on_session(session)
         return asyncio.run(_drive(plan, shards, on_snapshot, resume))
 
@@ -99,6 +100,8 @@ def make_plan(
     store: RunStore,
     selection: SelectionStrategy | None = None,
     promotion: PromotionStrategy | None = None,
+    *,
+    data_hash: str = "",
 ) -> Plan:
     """Look up what a configuration names, and try its selection strategy.
 
@@ -121,7 +124,9 @@ def make_plan(
             quotas=ladder.quotas,
             costs=tuple(float(scale.n_tokens) for scale in ladder.scales),
             reference=designs[config.reference].design_id if config.reference else "",
-            config=_plain(asdict(config)),
+            config=_plain(
+                asdict(config) | {"data_hash": data_hash, "scales": [asdict(scale) for scale in ladder.scales]}
+            ),
         ),
         seeds=tuple(
             _proposed(name, *both)
@@ -142,6 +147,7 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
             seed=config.seed,
             ahead=config.designers.ahead,
             max_failed_proposals=config.designers.max_failed,
+            fitness=config.fitness,
         )
     )
     await tree.start(
@@ -149,11 +155,12 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
         tuple(Submission(events=(e,), program=objects.put(p)) for e, p in zip(plan.seeds, plan.programs, strict=True)),
     )
     scheduler = spawn_scheduler(
-        tree, SchedulerSettings(scales=ladder.scales, promotion=plan.promotion, seed=config.seed)
+        tree,
+        SchedulerSettings(scales=ladder.scales, promotion=plan.promotion, seed=config.seed, fitness=config.fitness),
     )
     if resume:
         await scheduler.release("", "stopped", "the driver that held them ended")
-        await tree.append(RunResumed(reason="resumed"), -1)
+        await tree.append(RunResumed(reason="resumed"))
     settings = VerifierSettings(
         run_folder=plan.store.root,
         cache_folder=cache_folder(),
@@ -172,7 +179,10 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
         on_snapshot=on_snapshot,
         should_stop=partial(_stop_request, plan.store.root),
     )
-    return await driver.run()
+    try:
+        return await driver.run()
+    finally:
+        end_services(tree, scheduler)
 
 
 def _check_folder(store: RunStore, resume: bool) -> None:
@@ -188,13 +198,18 @@ def _check_same_run(store: RunStore, started: RunStarted) -> None:
         first = next((entry.event for entry in journal.read()), None)
     if not isinstance(first, RunStarted):
         return
-    for key in ("ladder", "quotas", "corpus", "reference", "seed"):
-        before, now = first.config.get(key), json.loads(json.dumps(started.config[key]))
-        if json.loads(json.dumps(before)) != now:
+    now = json.loads(json.dumps(started.config))
+    before = json.loads(json.dumps(first.config))
+    for key in ("scales", "quotas", "corpus", "data_hash", "reference", "seed", "fitness"):
+        if before.get(key) != now[key]:
             raise ConfigError(
-                f"Cannot resume {store.root.name!r} with {key} = {now!r}: it was started with {before!r}. Restore the "
-                f"setting, or start a new run without --resume."
+                f"Cannot resume {store.root.name!r} with {key} = {now[key]!r}: it was started with {before.get(key)!r}. "
+                f"Restore it, or start a new run without --resume."
             )
+    if before["verifiers"]["probes"] != now["verifiers"]["probes"]:
+        raise ConfigError(
+            f"Cannot resume {store.root.name!r} with another verifiers.probes: its results would not compare."
+        )
 
 
 def _starting_designs(config: RunConfig) -> dict[str, UnitTree]:
@@ -206,7 +221,12 @@ def _starting_designs(config: RunConfig) -> dict[str, UnitTree]:
             raise ConfigError(
                 f"Cannot start from design {path!r}: open slots {', '.join(tree.open_slots())}. Fill them."
             )
-        designs.setdefault(Path(path).stem, tree)
+        name = Path(path).stem
+        if name in designs or name in SEED_NAMES:
+            raise ConfigError(
+                f"Cannot start from design {path!r}: a design called {name!r} is there already. Rename the file."
+            )
+        designs[name] = tree
     if config.reference and config.reference not in designs:
         designs = {config.reference: load_design(config.reference)} | designs
     return designs
@@ -239,6 +259,11 @@ def _try_selection(strategy: SelectionStrategy, started: RunStarted, seeds: tupl
         raise ConfigError(
             f"Cannot use selection strategy {failure.strategy!r}: asked about the seeds, {failure.reason}"
         )
+
+
+def _namespace(root: Path) -> str:
+    """A Ray namespace of the run's own: two users of a cluster may both have a quickstart-1."""
+    return f"{root.name}-{content_hash(str(root).encode())[:8]}"
 
 
 def _names(kind: str, n: int) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ray
 
+from genesys.config import VerifiersConfig
 from genesys.errors import ConfigError
 
 OBJECT_STORE_BYTES = 200_000_000
@@ -60,7 +61,7 @@ def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Itera
         return
     folder = tempfile.mkdtemp(prefix="gen-", dir=_TEMPORARY)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # no card for an actor that reserved none
     try:
         ray.init(
             address="local",
@@ -91,17 +92,25 @@ def require_shared_folder(url: str, session: Session) -> None:
         )
 
 
-def require_cards(gpus_each: float, session: Session) -> None:
+def require_cards(verifiers: VerifiersConfig, session: Session) -> None:
     """Refuse to wait for cards that a cluster of one's own will never get.
 
     Raises:
-        ConfigError: On a laptop, more GPUs are asked for than there are. A real cluster may still grow.
+        ConfigError: On a laptop, more GPUs or another card are asked for than there are. A real cluster may grow.
     """
-    offered = ray.cluster_resources().get("GPU", 0.0)
-    if session.is_local and gpus_each > offered:
+    if not session.is_local:
+        return
+    offered, asked = ray.cluster_resources(), verifiers.gpus_per_verification
+    if asked > offered.get("GPU", 0.0):
         raise ConfigError(
-            f"Cannot reserve {gpus_each:g} GPUs for a verifier: this machine offers {offered:g}. Set "
+            f"Cannot reserve {asked:g} GPUs for a verifier: this machine offers {offered.get('GPU', 0.0):g}. Set "
             f"verifiers.gpus_per_verification: 0, or submit the run to a cluster."
+        )
+    card = verifiers.accelerator_type
+    if card and f"accelerator_type:{card}" not in offered:
+        raise ConfigError(
+            f"Cannot reserve an accelerator of type {card!r}: this machine has none. Leave out verifiers.accelerator_type, "
+            f"or submit the run to a cluster."
         )
 
 

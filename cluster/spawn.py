@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import ray
+from ray.exceptions import RayError
 
 from actors.budget_scheduler import BudgetSchedulerActor, SchedulerSettings
 from actors.designer import DesignerActor
@@ -33,7 +35,8 @@ class Spawned:
     def end(self) -> None:
         """Kill the actor, if it is this member's own and still there."""
         if self.actor is not None:
-            ray.kill(self.actor)
+            with contextlib.suppress(RayError):  # it is gone, or the session is
+                ray.kill(self.actor)
 
 
 def spawn_tree(settings: TreeSettings) -> TreeHandle:
@@ -77,6 +80,14 @@ def _label(method: str, *args: Any) -> str:
     if isinstance(task, VerifyTask):
         return f"verify {task.name} at {task.scale.name}"
     return f"{method} {getattr(task, 'operator', getattr(task, 'name', ''))}".strip()
+
+
+def end_services(*handles: object) -> None:
+    """Kill the service actors behind these handles: their names are free again, their journal is whole."""
+    for handle in handles:
+        assert isinstance(handle, ServiceHandle)
+        with contextlib.suppress(RayError):
+            ray.kill(handle.actor)
 
 
 def cache_folder() -> Path:

@@ -12,13 +12,14 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from genesys.config import RunConfig, config_from_mapping, load_config, load_design
 from genesys.errors import ConfigError, suggest
 from genesys.evolution import DesignRecord, EvolutionTree, LeaderboardRow, leaderboard
+from genesys.evolution.events import RunStarted
 from genesys.evolution.fitness import probe_names, resolve_fitness
 from genesys.gau import UnitTree, compose
 from genesys.gau.library import library
@@ -52,7 +53,7 @@ class Design:
         """One self-contained Python file that needs torch alone; `build(seed=0)` in it gives the model."""
         from genesys.model import to_source
 
-        return to_source(self.tree, self._shape(scale))
+        return to_source(self.tree, self._shape(scale), embedding_std=self._scale(scale).embedding_std)
 
     def build(self, scale: str | None = None, *, seed: int = 0, trust: bool = False) -> GAM:
         """The freshly initialised model at a scale of its ladder (the lowest by default), in this process.
@@ -71,7 +72,10 @@ class Design:
                 f"Cannot build design {self.name!r}: its units {', '.join(foreign)} are not the library's, and building "
                 f"runs their code in this process. Read it with source(), then pass trust=True."
             )
-        return build_model(self.tree, self._shape(scale), seed=seed)
+        return build_model(self.tree, self._shape(scale), seed=seed, embedding_std=self._scale(scale).embedding_std)
+
+    def _scale(self, name: str | None) -> Scale:
+        return find_scale(name or self.ladder.names[0], self.ladder)
 
     def _shape(self, scale: str | None) -> Any:
         from genesys.model import ModelShape, tune_sizes
@@ -88,7 +92,9 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.store = RunStore(folder)
         with closing(self.store.journal(mode="reader")) as journal:
-            self.tree: EvolutionTree = open_tree(journal, resolve_fitness())
+            first = next((entry.event for entry in journal.read()), None)
+            rule = first.config.get("fitness", "relative") if isinstance(first, RunStarted) else "relative"
+            self.tree: EvolutionTree = open_tree(journal, resolve_fitness(rule))
 
     @property
     def name(self) -> str:
@@ -130,7 +136,9 @@ class Run:
         """A design by name or id."""
         record = self.record(reference)
         program = self._blob(record.program)
-        config = config_from_mapping(self.tree.run.config if self.tree.run else {})
+        known = {f.name for f in fields(RunConfig)}
+        settings = self.tree.run.config if self.tree.run else {}
+        config = config_from_mapping({key: value for key, value in settings.items() if key in known})
         vocab = next((size["vocab_size"] for size in record.sizes.values()), VOCAB_SIZE)
         return Design(record.name, UnitTree.from_json(program), config.resolved_ladder(), record.sizes, vocab)
 
@@ -151,6 +159,7 @@ class Run:
             return cast("dict[str, Any]", json.loads(journal.blob(name)))
 
 
+CHECK_DEADLINE_S = 300.0
 VOCAB_SIZE = 257  # bytes and the end-of-text token
 
 
@@ -198,6 +207,7 @@ def run_folder_for(config: RunConfig, stem: str, *, resume: bool) -> Path:
     numbers = sorted(
         int(path.name.rpartition("-")[2])
         for path in root.glob(f"{stem}-*")
+        if not resume or RunStore(path).exists
         if path.name.rpartition("-")[0] == stem and path.name.rpartition("-")[2].isdigit()
     )
     if resume and not numbers:
@@ -225,7 +235,7 @@ def open_run(path: str | Path) -> Run:
 
 def check(reference: str, ladder: str = "cpu") -> dict[str, Any]:
     """Check a design: `{verdict: sane|rejected|unchecked, findings: [...], sizes: {...}}`."""
-    from genesys.checker import check_static
+    from genesys.checker import CHECK_ENTRY, check_request, check_static, is_sane, unchecked
     from genesys.errors import JobFailed, UnitError
     from genesys.sandbox import CHECK_MODULES, ForkCage
 
@@ -238,20 +248,20 @@ def check(reference: str, ladder: str = "cpu") -> dict[str, Any]:
     static = check_static(tree)
     if static:
         return {"verdict": "rejected", "findings": [f.to_json() for f in static], "sizes": {}}
-    scales = [asdict(scale) for scale in LADDERS[ladder].scales]
+    if ladder not in LADDERS:
+        raise ConfigError(f"Cannot find ladder {ladder!r}: expected {', '.join(LADDERS)}.{suggest(ladder, LADDERS)}")
 
     async def run() -> dict[str, Any]:
         async with ForkCage(preload=CHECK_MODULES) as cage:
-            request = {"tree": tree.to_json(), "scales": scales, "vocab_size": VOCAB_SIZE}
-            return await cage.run("genesys.checker.job:check", request, deadline_s=300.0)
+            request = check_request(tree, LADDERS[ladder].scales, VOCAB_SIZE)
+            return await cage.run(CHECK_ENTRY, request, deadline_s=CHECK_DEADLINE_S)
 
     try:
         answer = asyncio.run(run())
     except JobFailed as failure:
-        finding = {"rule": f"check-{failure.cause}", "unit": tree.unit.name, "line": None, "measured": str(failure)}
-        return {"verdict": "unchecked", "findings": [finding | {"required": "a verdict", "hint": ""}], "sizes": {}}
-    rejected = any(finding["severity"] == "error" for finding in answer["findings"])
-    return {"verdict": "rejected" if rejected else "sane", "findings": answer["findings"], "sizes": answer["sizes"]}
+        return {"verdict": "unchecked", "findings": [unchecked(tree, failure).to_json()], "sizes": {}}
+    verdict = "sane" if is_sane(answer) else "rejected"
+    return {"verdict": verdict, "findings": answer["findings"], "sizes": answer["sizes"]}
 
 
 def find_scale(name: str, ladder: Ladder | None = None) -> Scale:
@@ -276,6 +286,7 @@ def verify(
         JobFailed: The verification failed; the cause says why.
     """
     from cluster.spawn import cache_folder
+    from genesys.checker import CHECK_ENTRY, check_request, is_sane
     from genesys.sandbox import ForkCage
     from genesys.train.shards import prepare_shards
     from genesys.verification import VerificationRequest
@@ -286,9 +297,9 @@ def verify(
 
     async def run(folder: Path) -> VerificationReport:
         async with ForkCage() as cage:
-            request = {"tree": tree.to_json(), "scales": [asdict(found)], "vocab_size": shards.vocab_size}
-            checked = await cage.run("genesys.checker.job:check", request, deadline_s=300.0)
-            if any(finding["severity"] == "error" for finding in checked["findings"]):
+            request = check_request(tree, [found], shards.vocab_size)
+            checked = await cage.run(CHECK_ENTRY, request, deadline_s=CHECK_DEADLINE_S)
+            if not is_sane(checked):
                 first = checked["findings"][-1]
                 raise ConfigError(
                     f"Cannot verify design {reference!r}: [{first['rule']}] {first['measured']}. See `genesys check`."

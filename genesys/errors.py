@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Severity = Literal["error", "warning"]
 
@@ -70,6 +70,7 @@ class UnitError(GenesysError, ValueError):
 FailureCause = Literal["non-finite", "out-of-memory", "timeout", "error", "killed", "integrity", "infrastructure"]
 
 
+CAUSES: tuple[FailureCause, ...] = get_args(FailureCause)
 INFRASTRUCTURE_CAUSES: frozenset[FailureCause] = frozenset({"killed", "infrastructure"})
 """Causes for which no design is to blame; the same job may be tried again."""
 

@@ -77,7 +77,8 @@ def check_gradient(tree: UnitTree, d_model: int) -> list[Finding]:
             role = re.sub(r"\.\d+(?=\.|$)", ".*", name)
             grad = parameter.grad
             norm = 0.0 if grad is None else float(grad.abs().max())
-            norms[role] = norm if not norm <= norms.get(role, 0.0) else norms.get(role, 0.0)
+            known = norms.get(role, 0.0)
+            norms[role] = known if not math.isfinite(known) or norm <= known else norm  # NaN is kept once seen
     for role, norm in norms.items():
         if not 0.0 < norm < float("inf"):
             findings.append(_finding(tree, "gradient", f"largest gradient of {role} is {norm}", "finite and not zero",

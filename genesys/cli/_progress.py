@@ -16,6 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from cluster.driver import Snapshot
     from cluster.session import Session
+    from genesys.evolution.status import RunStatus
 
 PLAIN_EVERY_S = 15.0
 
@@ -27,6 +28,7 @@ class Display:
         self._console, self._live = console, live
         self._started = time.monotonic()
         self._last_plain = float("-inf")
+        self._spent_before: float | None = None
 
     def session(self, session: Session) -> None:
         where = "this machine" if session.is_local else f"the cluster of {session.n_hosts} hosts"
@@ -48,17 +50,18 @@ class Display:
         status = snapshot.status
         if status.best_fitness is None:
             return "no design rated yet"
-        return f"best {status.best_name} at {status.best_scale}, fitness {status.best_fitness.value:+.2f}"
+        f = status.best_fitness
+        return f"best {status.best_name} at {status.best_scale}, fitness {f.value:+.2f} ({f.low:+.2f} to {f.high:+.2f})"
 
     def _line(self, snapshot: Snapshot) -> str:
-        rungs = ", ".join(f"{s.name} {s.verified + s.failed}/{s.quota}" for s in snapshot.status.scales)
-        return f"{self._elapsed()}  verified {rungs}; {snapshot.status.n_designs} designs; {self._best(snapshot)}"
+        rungs = ", ".join(f"{s.name} {s.finished}/{s.quota}" for s in snapshot.status.scales)
+        return f"{self._elapsed()}  verified {rungs}; {snapshot.status.n_designs} designs; {self._best(snapshot)}; {self._eta(snapshot.status)}"
 
     def _drawing(self, snapshot: Snapshot) -> Any:
         status = snapshot.status
         rungs = Table.grid(padding=(0, 2))
         for scale in status.scales:
-            done = scale.verified + scale.failed
+            done = scale.finished
             detail = f"{done}/{scale.quota} verified" + (f", {scale.failed} failed" if scale.failed else "")
             detail += f", {scale.running} running" if scale.running else ""
             rungs.add_row(scale.name, ProgressBar(total=max(1, scale.quota), completed=done, width=30), detail)
@@ -73,11 +76,17 @@ class Display:
         head = Text(f"{self._elapsed()}  designs: {states or 'none'}; {self._eta(status)}")
         return Group(head, rungs, Text(self._best(snapshot)), *work)
 
-    def _eta(self, status: Any) -> str:
-        """Time left, if every verification still allowed takes as long as its scale's have so far."""
-        done = sum(s.verified + s.failed for s in status.scales)
-        total = sum(s.quota for s in status.scales)
-        return f"{done} of {total} verifications"
+    def _eta(self, status: RunStatus) -> str:
+        """Time left, if what is still to be spent goes as fast, by cost, as what this session has seen spent."""
+        spent = sum(scale.finished * scale.cost for scale in status.scales)
+        total = sum(scale.quota * scale.cost for scale in status.scales)
+        if self._spent_before is None:
+            self._spent_before = spent
+        gained = spent - self._spent_before
+        if not gained > 0:
+            return "time left unknown"
+        left = (time.monotonic() - self._started) * (total - spent) / gained
+        return f"about {int(left) // 60}:{int(left) % 60:02d} left"
 
 
 @contextmanager

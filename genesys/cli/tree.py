@@ -27,7 +27,10 @@ def command(
     for record in opened.tree:
         above = branches.get(record.parents[0]) if record.parents else None
         fitness = tuple(opened.tree.ratings.fitness(record.id).items())
-        result = f"{fitness[-1][1].value:+.2f} at {fitness[-1][0]}" if fitness else record.state.value
+        result = record.state.value
+        if fitness:
+            scale, value = fitness[-1]
+            result = f"{value.value:+.2f} ({value.low:+.2f} to {value.high:+.2f}) at {scale}"
         others = "".join(f" x {opened.record(parent).name}" for parent in record.parents[1:])
         label = f"{record.name}  [dim]{record.operator}{others}[/dim]  {result}"
         branches[record.id] = (above if above is not None else root).add(label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -43,7 +43,7 @@ class VerifiersConfig:
     """The pool that pre-trains and evaluates.
 
     Attributes:
-        n: Actors; by default one for each CPU of the machine, at most 2 on a laptop.
+        n: Actors.
         threads: Torch threads of a verification on CPU.
         gpus_per_verification: Fraction or number of GPUs reserved by each verifier; 0 on a laptop.
         accelerator_type: Ray's name of the card to reserve, such as H100.
@@ -77,6 +77,7 @@ class RunConfig:
         seeds: Starting designs; empty to start from nothing.
         designs: Files of further starting designs.
         reference: The design verified first at every scale; fitness is relative to it.
+        fitness: `relative` (see `genesys.evolution.fitness`), or `paper`: the plain mean of the accuracies.
     """
 
     name: str = ""
@@ -92,6 +93,7 @@ class RunConfig:
     designers: DesignersConfig = field(default_factory=DesignersConfig)
     verifiers: VerifiersConfig = field(default_factory=VerifiersConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
+    fitness: Literal["relative", "paper"] = "relative"
 
     def __post_init__(self) -> None:
         for name in self.seeds:
@@ -99,9 +101,16 @@ class RunConfig:
                 raise ConfigError(
                     f"Cannot use seed {name!r}: expected {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}"
                 )
-        for pool, least in (("designers", self.designers.n), ("verifiers", self.verifiers.n)):
-            if least < 1:
-                raise ConfigError(f"Cannot run with {pool}.n = {least}: expected at least 1.")
+        for name, value in {
+            "designers.n": self.designers.n,
+            "designers.ahead": self.designers.ahead,
+            "designers.max_failed": self.designers.max_failed,
+            "verifiers.n": self.verifiers.n,
+            "verifiers.threads": self.verifiers.threads,
+            "verifiers.deadline_s": self.verifiers.deadline_s,
+        }.items():
+            if not value >= 1:
+                raise ConfigError(f"Cannot run with {name} = {value}: expected at least 1.")
         if not self.verifiers.gpus_per_verification >= 0:
             raise ConfigError(f"Cannot reserve {self.verifiers.gpus_per_verification} GPUs; expected 0 or more.")
         self.resolved_ladder()

@@ -12,13 +12,18 @@ from genesys.evolution.tree import EvolutionTree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleStatus:
-    """One rung: designs running, verified and failed, of its quota."""
+    """One rung: designs running, verified and failed, of its quota; `cost` of one of them, relative to other rungs."""
 
     name: str
     quota: int
     running: int
     verified: int
     failed: int
+    cost: float = 1.0
+
+    @property
+    def finished(self) -> int:
+        return self.verified + self.failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,5 +74,10 @@ def run_status(tree: EvolutionTree) -> RunStatus:
 def _scale_status(tree: EvolutionTree, scale: str) -> ScaleStatus:
     account = tree.ledger.account(scale)
     return ScaleStatus(
-        name=scale, quota=account.quota, running=account.reserved, verified=account.committed, failed=account.failed
+        name=scale,
+        quota=account.quota,
+        running=account.reserved,
+        verified=account.committed,
+        failed=account.failed,
+        cost=dict(zip(tree.scales, tree.run.costs, strict=False)).get(scale, 1.0) if tree.run else 1.0,
     )

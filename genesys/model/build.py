@@ -74,7 +74,7 @@ def unit_class(unit: Unit) -> type[nn.Module]:
     return cls
 
 
-def to_source(tree: UnitTree, shape: ModelShape) -> str:
+def to_source(tree: UnitTree, shape: ModelShape, *, embedding_std: float = EMBEDDING_STD) -> str:
     """Write a design as one self-contained Python file that needs only torch (and einops if a unit imports it).
 
     The file offers `build(seed=0) -> GAM`; with equal weights its outputs equal those of `build_model`.
@@ -86,5 +86,6 @@ def to_source(tree: UnitTree, shape: ModelShape) -> str:
         f"def build(*, vocab_size={shape.vocab_size}, d_model={shape.d_model}, n_blocks={shape.n_blocks}, seed=0):\n"
         f'    """The model of design {tree.design_id[:12]}."""\n'
         f"    classes = {{{factories}}}\n"
-        f"    return GAM(TREE, classes, vocab_size=vocab_size, d_model=d_model, n_blocks=n_blocks, seed=seed)\n"
+        f"    return GAM(\n        TREE, classes, vocab_size=vocab_size, d_model=d_model, n_blocks=n_blocks, seed=seed, "
+        f"embedding_std={embedding_std}\n    )\n"
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from genesys.errors import FailureCause, JobFailed, TransientError
+from genesys.errors import CAUSES, FailureCause, JobFailed, TransientError
 
 CHECK_MODULES = ("genesys.checker.job",)
 VERIFY_MODULES = ("deepspeed", "genesys.checker.job", "genesys.train.job", "genesys.evaluate.job")
@@ -121,6 +121,8 @@ class ForkCage:
             job = message["job"]
             if "pid" in message:
                 self._pids[job] = message["pid"]
+                if job not in self._ends:  # its caller has given up already
+                    self._kill(job)
                 continue
             self._pids.pop(job, None)
             self._finish(job, message["exit"])
@@ -136,8 +138,9 @@ class ForkCage:
         self._ends.pop(job, None)
         pid = self._pids.pop(job, None)
         if pid is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            for kill in (os.kill, os.killpg):  # it may not lead its group yet
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(pid, signal.SIGKILL)
 
     def _read_answer(self, entry: str, folder: Path, code: int) -> dict[str, Any]:
         path = folder / "answer.json"
@@ -145,10 +148,15 @@ class ForkCage:
             log = (folder / "log.txt").read_text(errors="replace")[-1000:] if (folder / "log.txt").exists() else ""
             cause: FailureCause = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
             raise JobFailed(cause, f"{entry} ended with code {code} and no answer. {log}".strip())
-        answer = json.loads(path.read_text())
-        if "cause" in answer:
-            raise JobFailed(answer["cause"], f"{entry}: {answer['message']}")
-        result: dict[str, Any] = answer["answer"]
+        try:
+            answer = json.loads(path.read_text())
+            cause, result = answer.get("cause"), answer.get("answer")
+        except (ValueError, AttributeError) as error:
+            raise JobFailed("error", f"{entry} gave no JSON object: {error}") from None
+        if cause is not None:
+            raise JobFailed(cause if cause in CAUSES else "error", f"{entry}: {answer.get('message')}")
+        if not isinstance(result, dict):
+            raise JobFailed("error", f"{entry} answered {type(result).__name__}; expected a JSON object")
         return result
 
 

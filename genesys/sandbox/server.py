@@ -23,7 +23,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from genesys.errors import JobFailed
+from genesys.errors import ConfigError, JobFailed
 
 _PR_SET_PDEATHSIG = 1
 
@@ -102,6 +102,9 @@ def _call(entry: str, request: dict[str, Any]) -> dict[str, Any]:
         return {"answer": getattr(importlib.import_module(module), function)(request)}
     except JobFailed as failure:
         return {"cause": failure.cause, "message": str(failure)}
+    except (OSError, ConfigError) as error:  # a full disk, shards that are gone: the host's fault, not the design's
+        traceback.print_exc()
+        return {"cause": "infrastructure", "message": f"{type(error).__name__}: {error}"[:2000]}
     except MemoryError as error:
         return {"cause": "out-of-memory", "message": str(error) or "out of memory"}
     except BaseException as error:  # generated code may raise anything, SystemExit included

@@ -26,6 +26,7 @@ from genesys.train.trainer import TrainingPlan, train_model, validation_loss
 
 INIT_RULE = "genesys.model.gam.initialise v1; streams by order and shape"
 WEIGHTS_FILE = "weights.safetensors"
+FINISHED_FILE = "trained.json"
 
 
 def train(request: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: `tree` (UnitTree.to_json), `shape` {vocab_size, d_model, n_blocks}, `scale` (Scale's fields), `shards`
-            (folder), `seed`, `out` (folder), `n_threads`, `checkpoint_every_s`.
+            (folder), `seed`, `recipe` (its hash), `out` (folder), `n_threads`, `checkpoint_every_s`.
 
     Returns:
         Path and SHA-256 of the weights, the id of the design that was built, losses in nats per token, tokens, seconds
@@ -57,7 +58,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
         checkpoint_every_s=request.get("checkpoint_every_s", 30.0),
     )
     try:
-        return _train(tree, shape, plan, started)
+        return _finished(plan) or _train(tree, shape, plan, started)
     except RuntimeError as error:
         if isinstance(error, JobFailed) or "allocate memory" not in str(error):
             raise
@@ -68,11 +69,11 @@ def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan, started: float
     model = build_model(tree, shape, seed=plan.seed, embedding_std=plan.scale.embedding_std)
     init_sha256 = weights_digest(model)
     result = train_model(model, plan)
+    model.cpu()  # losses are compared on one kind of device, wherever the training was
     val_loss_nats = validation_loss(model, plan.shards, plan.scale.context)
     weights = plan.out / WEIGHTS_FILE
     weights_sha256 = save_weights(model, weights, design_id=tree.design_id)
-    drop_checkpoints(plan.out)
-    return {
+    answer = {
         **asdict(result),
         "weights": str(weights),
         "weights_sha256": weights_sha256,
@@ -86,6 +87,26 @@ def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan, started: float
         "peak_memory_mb": peak_memory_mb(),
         "software": software(),
     }
+    _write_finished(plan, answer)
+    drop_checkpoints(plan.out)
+    return answer
+
+
+def _finished(plan: TrainingPlan) -> dict[str, Any] | None:
+    """The answer of this very training, if it ended here before and its weights still stand."""
+    try:
+        kept = json.loads((plan.out / FINISHED_FILE).read_text(encoding="utf-8"))
+        weights = hashlib.sha256((plan.out / WEIGHTS_FILE).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return None
+    answer: dict[str, Any] = kept["answer"]
+    return answer if kept["fingerprint"] == plan.fingerprint and answer["weights_sha256"] == weights else None
+
+
+def _write_finished(plan: TrainingPlan, answer: Mapping[str, Any]) -> None:
+    temporary = plan.out / f".{FINISHED_FILE}"
+    temporary.write_text(json.dumps({"fingerprint": plan.fingerprint, "answer": answer}), encoding="utf-8")
+    temporary.rename(plan.out / FINISHED_FILE)
 
 
 def peak_memory_mb() -> float:
@@ -101,7 +122,11 @@ def software() -> Mapping[str, str]:
 
 
 def _fingerprint(request: Mapping[str, Any], tree: UnitTree, shards: Shards) -> str:
-    decisive = [tree.design_id, request["shape"], request["scale"], request["seed"], shards.hash]
+    decisive = [
+        tree.design_id,
+        *(request.get(key) for key in ("shape", "scale", "seed", "recipe", "n_threads")),
+        shards.hash,
+    ]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

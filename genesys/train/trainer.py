@@ -104,11 +104,12 @@ def train_model(model: nn.Module, plan: TrainingPlan) -> TrainingResult:
     engine = Engine(model, batch_rows=batch_rows)
     progress = _Progress(plan.out / "progress.jsonl", scale.batch_tokens)
     first = _resume(plan, engine, progress)
+    device = next(model.parameters()).device  # where DeepSpeed has put the model
     model.train()
     watch = _Stopwatch(plan.checkpoint_every_s)
     for step in range(first, scale.n_steps):
         torch.manual_seed(_stream(plan.seed, step))  # random units stay on the trajectory across a kill
-        batch = torch.from_numpy(rows.rows(order.batch(step)))
+        batch = torch.from_numpy(rows.rows(order.batch(step))).to(device)
         loss = token_loss(engine(batch[:, :-1]), batch[:, 1:])
         value = loss.item()
         require_finite("loss", value, step)

@@ -2,7 +2,7 @@
 
 from genesys.verification.integrity import check_integrity
 from genesys.verification.progress import VerificationProgress, read_progress
-from genesys.verification.types import VerificationReport, VerificationRequest
+from genesys.verification.types import VerificationReport, VerificationRequest, recipe_hash
 from genesys.verification.verify import verify
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "VerificationRequest",
     "check_integrity",
     "read_progress",
+    "recipe_hash",
     "verify",
 ]

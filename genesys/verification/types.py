@@ -66,9 +66,14 @@ class VerificationRequest(_Record):
 
     @property
     def recipe_hash(self) -> str:
-        """SHA-256 of what decides a training apart from design, size, seed and data."""
-        text = json.dumps({"version": RECIPE_VERSION, "scale": dict(self.scale)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return recipe_hash(self.scale)
+
+
+def recipe_hash(scale: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides a training apart from design, size, seed and data: the scale's fields, and the version
+    of our training code."""
+    text = json.dumps({"version": RECIPE_VERSION, "scale": dict(scale)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

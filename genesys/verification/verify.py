@@ -31,9 +31,17 @@ async def verify(
         on_progress: Called with the name of each stage as it begins: "train", "evaluate", "probe".
 
     Raises:
-        JobFailed: A part failed, the deadline passed, or the integrity checks did not hold (cause "integrity").
+        JobFailed: A part failed, the deadline passed, an answer is malformed, or the integrity checks did not hold
+            (cause "integrity").
     """
-    run = _Run(request, cage, on_progress or (lambda stage: None))
+    try:
+        return await _verify(request, cage, on_progress or (lambda stage: None))
+    except (KeyError, TypeError, ValueError) as error:  # the answers come from where generated code runs
+        raise JobFailed("error", f"Cannot use a part's answer: {type(error).__name__}: {error}.") from error
+
+
+async def _verify(request: VerificationRequest, cage: Cage, on_progress: Callable[[str], None]) -> VerificationReport:
+    run = _Run(request, cage, on_progress)
     trained = await run.part("train", "genesys.train.job:train", _train_request(request))
     weights = str(trained["weights"])
     await _check_file(weights, str(trained["weights_sha256"]))
@@ -125,7 +133,12 @@ def _common(request: VerificationRequest) -> dict[str, Any]:
 
 
 def _train_request(request: VerificationRequest) -> dict[str, Any]:
-    return {**_common(request), "out": request.out, "checkpoint_every_s": request.checkpoint_every_s}
+    return {
+        **_common(request),
+        "recipe": request.recipe_hash,
+        "out": request.out,
+        "checkpoint_every_s": request.checkpoint_every_s,
+    }
 
 
 async def _check_file(weights: str, claimed_sha256: str) -> None:

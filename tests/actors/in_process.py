@@ -102,10 +102,9 @@ class World:
             task = await self.tree.next_task("Designer-1") if designing else Done(reason="")
             if designing and isinstance(task, Done):
                 designing = False
-                await self.scheduler.close_proposals()
             elif not isinstance(task, (Wait, Done)):
                 await self.designer.design(task)
-            lease = await self.scheduler.lease("Verifier-1")
+            lease = await self.scheduler.lease("Verifier-1", designing)
             if isinstance(lease, Done):
                 return
             if not isinstance(lease, Wait):

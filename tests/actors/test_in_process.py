@@ -63,13 +63,13 @@ def test_a_dead_holders_lease_comes_back_and_its_late_result_is_refused(tmp_path
         world = World(tmp_path / "run", CONFIG)
         await world.start()
         await world.designer.design(await world.tree.next_task("Designer-1"))
-        lease = await world.scheduler.lease("Verifier-1")
+        lease = await world.scheduler.lease("Verifier-1", True)
         assert isinstance(lease, VerifyTask)
         assert await world.scheduler.release("Verifier-1", "holder-died", "killed") == 1
         await world.verifier.verify(lease)  # the dead holder wakes up
         status = await world.tree.status()
         assert status.scales[0].verified == 0
-        again = await world.scheduler.lease("Verifier-2")
+        again = await world.scheduler.lease("Verifier-2", True)
         assert isinstance(again, VerifyTask) and (again.design, again.lease) == (lease.design, lease.lease + 1)
 
     asyncio.run(work())
@@ -80,13 +80,13 @@ def test_an_outcome_that_comes_twice_counts_once(tmp_path: Path) -> None:
         world = World(tmp_path / "run", CONFIG)
         await world.start()
         await world.designer.design(await world.tree.next_task("Designer-1"))
-        lease = await world.scheduler.lease("Verifier-1")
+        lease = await world.scheduler.lease("Verifier-1", True)
         await world.verifier.verify(lease)
         events = await world.tree.news(0)
         recorded = next(event for event in events if isinstance(event, VerificationRecorded))
-        assert (await world.tree.append(recorded, -1)).accepted
+        assert (await world.tree.append(recorded)).accepted
         refund = LeaseRefunded(lease=recorded.lease, cause="holder-died")
-        assert not (await world.tree.append(refund, -1)).accepted
+        assert not (await world.tree.append(refund)).accepted
         assert (await world.tree.status()).scales[0].verified == 1
 
     asyncio.run(work())
