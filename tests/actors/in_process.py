@@ -56,7 +56,13 @@ class World:
     """One run's actors as plain objects."""
 
     def __init__(
-        self, folder: Path, config: RunConfig, *, cage: Any = None, shards: dict[str, bytes] | None = None
+        self,
+        folder: Path,
+        config: RunConfig,
+        *,
+        cage: Any = None,
+        shards: dict[str, bytes] | None = None,
+        max_failed: int = 200,
     ) -> None:
         self.sizes: dict[str, int] = {}
         self.objects = BoxedObjects()
@@ -65,11 +71,10 @@ class World:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         cage = cage or NullCage()
-        self.tree = self._measured(
-            EvolutionTree(
-                TreeSettings(run_folder=folder, selection=self.plan.selection, seed=config.seed), objects=self.objects
-            )
+        settings = TreeSettings(
+            run_folder=folder, selection=self.plan.selection, seed=config.seed, max_failed_proposals=max_failed
         )
+        self.tree = self._measured(EvolutionTree(settings, objects=self.objects))
         self.scheduler = self._measured(
             BudgetScheduler(self.tree, SchedulerSettings(scales=self.plan.ladder.scales, promotion=self.plan.promotion))
         )
@@ -79,9 +84,9 @@ class World:
         data = Data(
             hash="null", files={n: self.objects.put(b) for n, b in (shards or {"manifest.json": b"{}"}).items()}
         )
-        settings = VerifierSettings(run_folder=folder, cache_folder=folder / "cache")
+        verifier_settings = VerifierSettings(run_folder=folder, cache_folder=folder / "cache")
         self.verifier = self._measured(
-            Verifier("Verifier-1", self.tree, settings, data, cage=cage, objects=self.objects)
+            Verifier("Verifier-1", self.tree, verifier_settings, data, cage=cage, objects=self.objects)
         )
 
     def _measured(self, target: Any) -> Any:

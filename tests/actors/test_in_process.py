@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages import VerifyTask, Wait
+from actors.messages import Done, VerifyTask, Wait
 from genesys.api import Run
 from genesys.config import RunConfig
-from genesys.errors import FencedError
+from genesys.errors import FencedError, JobFailed
 from genesys.evolution.events import LeaseRefunded, VerificationRecorded
+from genesys.testing.null_cage import NullCage
 from tests.actors.in_process import World, run_world
 
 CONFIG = RunConfig(quotas=(24, 6, 2))
@@ -102,5 +103,87 @@ def test_designers_pause_while_enough_designs_wait(tmp_path: Path) -> None:
                 break
             await world.designer.design(task)
         assert isinstance(task, Wait) and "wait for a verifier" in task.reason
+
+    asyncio.run(work())
+
+
+def test_a_lost_answer_to_a_lease_is_given_again(tmp_path: Path) -> None:
+    async def work() -> None:
+        world = World(tmp_path / "run", CONFIG)
+        await world.start()
+        for _ in range(3):
+            await world.designer.design(await world.tree.next_task("Designer-1"))
+        first = await world.scheduler.lease("Verifier-1", True)
+        assert await world.scheduler.lease("Verifier-1", True) == first, "its holder asked again: the answer was lost"
+        other = await world.scheduler.lease("Verifier-2", True)
+        assert isinstance(other, VerifyTask) and other.lease != first.lease and other.design != first.design
+
+    asyncio.run(work())
+
+
+def test_figures_that_the_books_refuse_end_the_lease_as_a_failure(tmp_path: Path) -> None:
+    class Forger(NullCage):
+        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+            return await super().run(entry, request, deadline_s=deadline_s) | {"test_bpb": -1.0}
+
+    async def work() -> None:
+        world = World(tmp_path / "run", CONFIG, cage=Forger())
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1"))
+        await world.verifier.verify(await world.scheduler.lease("Verifier-1", True))
+        status = await world.tree.status()
+        assert (status.scales[0].running, status.scales[0].verified, status.scales[0].failed) == (0, 0, 1)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("answer", [{}, {"design_id": 3}, {"weights": None}])
+def test_a_malformed_answer_is_the_designs_failure(tmp_path: Path, answer: dict[str, object]) -> None:
+    class Mumbler(NullCage):
+        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+            whole = await super().run(entry, request, deadline_s=deadline_s)
+            return whole if entry.endswith("check") else answer
+
+    async def work() -> None:
+        world = World(tmp_path / "run", CONFIG, cage=Mumbler())
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1"))
+        await world.verifier.verify(await world.scheduler.lease("Verifier-1", True))
+        assert (await world.tree.status()).scales[0].failed == 1
+
+    asyncio.run(work())
+
+
+def test_a_check_that_is_killed_twice_rejects_the_design(tmp_path: Path) -> None:
+    class Killer(NullCage):
+        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+            raise JobFailed("killed", "ended with code -9")
+
+    async def work() -> None:
+        world = World(tmp_path / "run", CONFIG, cage=Killer())
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1"))
+        assert (await world.tree.status()).states["rejected"] == 1
+
+    asyncio.run(work())
+
+
+def test_proposing_ends_when_nothing_sane_comes_of_it(tmp_path: Path) -> None:
+    class Rejecter(NullCage):
+        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+            finding = {"rule": "size-coarse", "severity": "error", "measured": "", "required": "", "hint": ""}
+            return await super().run(entry, request, deadline_s=deadline_s) | {"findings": [finding]}
+
+    async def work() -> None:
+        world = World(tmp_path / "run", CONFIG, cage=Rejecter(), max_failed=8)
+        await world.start()
+        for _ in range(60):
+            task = await world.tree.next_task("Designer-1")
+            if isinstance(task, Done):
+                break
+            await world.designer.design(task)
+        assert isinstance(task, Done) and "in a row" in task.reason
+        end = await world.scheduler.lease("Verifier-1", False)
+        assert isinstance(end, Done) and "no design is left" in end.reason
 
     asyncio.run(work())

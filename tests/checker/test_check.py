@@ -68,6 +68,7 @@ def test_the_mixer_without_a_fault_is_sane() -> None:
         ("deterministic", "past = past + torch.rand_like(past)", "pass"),
         ("deterministic", "self.calls += 1; past = past * self.calls", "self.calls = 0"),
         ("gradient", "past = past.detach()", "pass"),
+        ("gradient", "past = past + torch.sqrt((self.out.weight * 0).sum().abs()) * 0", "pass"),
         ("gradient", "pass", "self.unused = nn.Parameter(torch.ones(d))"),
         ("run-error", "past = past.view(-1)[:7].view(1, 7)", "pass"),
         ("shape-error", "pass", "assert d == 17"),

@@ -104,6 +104,7 @@ def test_check_says_what_is_wrong(runs: Path) -> None:
         (("evolve", "fine.yaml", "--resume"), "Cannot resume 'fine': there is no run of it"),
         (("leaderboard", "demo-2"), "Cannot find run 'demo-2'"),
         (("show", "demo-1", "gtp"), "Did you mean 'gpt'?"),
+        (("check", "gpt", "--ladder", "cpv"), "Did you mean 'cpu'?"),
         (("check", "nothing.py"), "neither a file nor a seed"),
         (("verify", "gpt", "--scale", "cpu-9"), "Cannot find scale 'cpu-9'"),
         (("export", "demo-1", "gpt", "--to", "onnx"), "Cannot export to 'onnx'"),
