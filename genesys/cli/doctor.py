@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from importlib import metadata
+from typing import Any
 
 from genesys.cli._output import AsJson, print_json
 
@@ -20,7 +21,7 @@ def command(as_json: AsJson = False) -> None:
 
     from genesys.sandbox import isolation
 
-    facts = {
+    facts: dict[str, Any] = {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in ("torch", "ray", "deepspeed", "numpy")},
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),

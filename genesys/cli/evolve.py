@@ -19,10 +19,11 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Run an evolution; interrupt it safely with Ctrl-C, and go on with --resume."""
-    from genesys.api import Run, evolve, run_folder_for
+    from genesys.api import evolve, run_folder_for
     from genesys.cli._progress import progress_display
     from genesys.config import load_config
 
+    sys.path.insert(0, str(Path.cwd()))  # where strategies named `module:Class` are looked for
     loaded = load_config(config)
     folder = run_folder or run_folder_for(loaded, loaded.name or config.stem, resume=resume)
     console = make_console(stderr=as_json)
@@ -37,7 +38,6 @@ def command(
         console.print(f"\nInterrupted; nothing is lost. Go on with: genesys evolve {config} --resume")
         sys.exit(130)
     _conclude(run, console, as_json=as_json)
-    assert isinstance(run, Run)
 
 
 def _conclude(run: Any, console: Any, *, as_json: bool) -> None:
@@ -45,6 +45,10 @@ def _conclude(run: Any, console: Any, *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    if n := run.tree.counters["policy_failed"]:
+        console.print(
+            f"[yellow]A strategy failed {n} times and was replaced by a random choice; the journal says why.[/]"
+        )
     console.print(leaderboard_table(rows[:20], title=f"Leaderboard of {run.name}"))
     console.print(
         "Fitness: 0 is the GPT seed at that scale, 1 the spread of the seeds; one training seed each, so differences "

@@ -27,9 +27,19 @@ verifiers: {n: 2, probes: false}
 """
 
 
+STRATEGY = """
+from genesys.evolution.selection import Selection
+
+class LastOne:
+    def select(self, population, *, rng):
+        parent = max(population.eligible, key=lambda design: design.order)
+        return Selection(operator="mutation", parents=(parent.id,), reason="the last one")
+"""
+
+
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """The command in a process group of its own, as a terminal would start it."""
-    command = [sys.executable, "-m", "genesys", *arguments]
+    command = [str(Path(sys.executable).with_name("genesys")), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
@@ -67,7 +77,8 @@ def test_the_example_strategy_runs(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_is_safe_and_resume_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text(SCALES + "quotas: [5, 2]\nseeds: [gpt, retnet]\n")
+    (tmp_path / "mine.py").write_text(STRATEGY)
+    (tmp_path / "run.yaml").write_text(SCALES + "quotas: [5, 2]\nseeds: [gpt, retnet]\nselection: mine:LastOne\n")
     first = start("evolve", "run.yaml", "--no-dashboard", cwd=tmp_path)
     wait_until_verified(tmp_path / "runs" / "run-1", 1, first)
     descendants = psutil.Process(first.pid).children(recursive=True)
@@ -90,8 +101,9 @@ def test_ctrl_c_is_safe_and_resume_goes_on(tmp_path: Path) -> None:
     assert "Leaderboard of run-1" in output and run.tree.finished == "every quota is spent", output
     after = {(r.id, finished.scale): finished.metrics for r in run.tree for finished in r.runs}
     assert before.items() <= after.items() and len(after) == 7
+    assert not run.tree.counters["policy_failed"], "the strategy of one's own did not work inside the tree's actor"
 
-    (tmp_path / "run.yaml").write_text(SCALES + "quotas: [6, 2]\nseeds: [gpt, retnet]\n")
+    (tmp_path / "run.yaml").write_text(SCALES + "quotas: [6, 2]\nseeds: [gpt, retnet]\nselection: mine:LastOne\n")
     refused = start("evolve", "run.yaml", "--resume", "--run", "runs/run-1", cwd=tmp_path)
     assert "Cannot resume 'run-1' with quotas" in finish(refused, 60) and refused.returncode == 2
 
