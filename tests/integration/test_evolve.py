@@ -38,12 +38,16 @@ class LastOne:
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """The command in a process group of its own, as a terminal would start it."""
+    """The command in a process group of its own and with Ctrl-C heeded, as a terminal would start it.
+
+    Tests may themselves run in the background of a shell, where SIGINT is ignored and children inherit that.
+    """
     command = [str(Path(sys.executable).with_name("genesys")), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
-    )
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 200.0) -> str:
