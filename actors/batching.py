@@ -15,7 +15,7 @@ Answer = tuple[bool, Any]
 """Whether a call succeeded, and its value or its exception."""
 
 MAX_CALLS = 64
-MAX_UNDER_WAY = 2
+MAX_UNDER_WAY = 1  # with two, Ray may start the second first; grants must arrive in their order
 
 
 class Batched:

@@ -12,7 +12,7 @@ import ray
 from actors.batching import Batched
 from actors.handles import TreeHandle
 from actors.messages import Done, VerifierTask, VerifyTask, Wait
-from genesys.evolution import BookkeepingError, EvolutionTree, Lease
+from genesys.evolution import BookkeepingError, DesignRecord, EvolutionTree, Lease
 from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.promotion import Finished, PromotionStrategy, Verify, decide
@@ -68,16 +68,17 @@ class BudgetScheduler(Batched):
         await self._catch_up()
         held = next((lease for lease in self._replica.leases.values() if lease.holder == holder), None)
         if held is not None:
-            return await self._task(held)
+            return await self._task(held, self._replica.record(held.design))
         for _ in range(MAX_REFUSALS):
             decision = decide(self._replica, self._settings.promotion, self._rng, proposals_open=proposals_open)
             if (failure := getattr(decision, "failure", None)) is not None:
                 await self._tree.append(failure)
             match decision:
                 case Verify() as chosen:
+                    record = self._replica.record(chosen.design)
                     granted = await self._grant(chosen, holder)
                     if granted is not None:
-                        return await self._task(granted)
+                        return await self._task(granted, record)
                 case Finished(reason=reason):
                     if not self._replica.finished:
                         await self._tree.append(RunFinished(reason=reason))
@@ -115,11 +116,9 @@ class BudgetScheduler(Batched):
         if (await self._tree.append(event)).accepted:
             return granted
         await self._start_over()  # the answer to an accepted grant may have been lost with the tree's process
-        await self._catch_up()
         return granted if self._replica.leases.get(event.lease) == granted else None
 
-    async def _task(self, lease: Lease) -> VerifyTask:
-        record = self._replica.record(lease.design)
+    async def _task(self, lease: Lease, record: DesignRecord) -> VerifyTask:
         return VerifyTask(
             lease=lease.lease,
             design=record.id,
@@ -132,8 +131,10 @@ class BudgetScheduler(Batched):
         )
 
     async def _start_over(self) -> None:
+        """Build the replica anew from the tree's events."""
         async with self._reading:
             self._forget()
+            await self._read()
 
     async def _catch_up(self) -> None:
         """Take in what the tree has recorded since; callers that come meanwhile share the reading."""
@@ -141,11 +142,15 @@ class BudgetScheduler(Batched):
             async with self._reading:
                 return
         async with self._reading:
-            while news := await self._tree.news(self._n_seen):
-                try:
-                    self._take_in(news)
-                except BookkeepingError:  # a grant made ahead stands in the way of what really happened
-                    self._forget()
+            await self._read()
+
+    async def _read(self) -> None:
+        while news := await self._tree.news(self._n_seen):
+            try:
+                self._take_in(news)
+            except BookkeepingError as error:  # a grant made ahead stands in the way of what really happened
+                log.warning("reading the books anew: %s", error)
+                self._forget()
 
     def _take_in(self, news: tuple[Event, ...]) -> None:
         for event in news:
