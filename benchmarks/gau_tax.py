@@ -23,7 +23,7 @@ GOAL = 0.03
 SHAPE = ModelShape(vocab_size=257, d_model=128, n_blocks=4)
 N_HEADS, HIDDEN = 8, 344
 BATCH, LENGTH = 8, 128
-N_TURNS, N_STEPS = 15, 3
+N_TURNS, N_STEPS = 40, 3
 
 
 class HandWritten(nn.Module):
