@@ -75,7 +75,7 @@ class EvolutionTree(Batched):
         self._metrics = _TreeMetrics()
 
     def __repr__(self) -> str:
-        return f"EvolutionTree({self._tree.run.run if self._tree.run else 'new'})"
+        return "EvolutionTree"
 
     # --- the books -----------------------------------------------------------------------------------------
 

@@ -27,10 +27,12 @@ class Session:
     Attributes:
         is_local: Whether the cluster was started for this run and ends with it.
         dashboard_url: Where to watch; "" without a dashboard.
+        token_file: The file with the token that the dashboard asks for; "" when it asks for none.
     """
 
     is_local: bool
     dashboard_url: str
+    token_file: str
     n_hosts: int
 
 
@@ -122,5 +124,11 @@ def _describe(*, is_local: bool) -> Session:
         url = url or get_dashboard_url() or ""
     except ImportError:
         pass
-    hosts = sum(1 for node in ray.nodes() if node["Alive"])
-    return Session(is_local=is_local, dashboard_url=f"http://{url}" if url and "://" not in url else url, n_hosts=hosts)
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
+    asks = os.environ.get("RAY_AUTH_MODE") != "disabled" and token.expanduser().exists()
+    return Session(
+        is_local=is_local,
+        dashboard_url=f"http://{url}" if url and "://" not in url else url,
+        token_file=str(token) if asks else "",
+        n_hosts=sum(1 for node in ray.nodes() if node["Alive"]),
+    )

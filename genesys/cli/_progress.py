@@ -32,7 +32,8 @@ class Display:
 
     def session(self, session: Session) -> None:
         where = "this machine" if session.is_local else f"the cluster of {session.n_hosts} hosts"
-        dashboard = f", dashboard at {session.dashboard_url}" if session.dashboard_url else ""
+        token = f" (its token is in {session.token_file})" if session.token_file else ""
+        dashboard = f", dashboard at {session.dashboard_url}{token}" if session.dashboard_url else ""
         self._console.print(f"Ray on {where}{dashboard}")
 
     def show(self, snapshot: Snapshot) -> None:
