@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages import Done, VerifyTask, Wait
+from actors.messages import Done, ProposeTask, VerifyTask, Wait
 from genesys.api import Run
 from genesys.config import RunConfig
 from genesys.errors import FencedError, JobFailed
 from genesys.evolution.events import LeaseRefunded, VerificationRecorded
+from genesys.gau.library import seed_design
 from genesys.testing.null_cage import NullCage
 from tests.actors.in_process import World, run_world
 
@@ -185,5 +186,40 @@ def test_proposing_ends_when_nothing_sane_comes_of_it(tmp_path: Path) -> None:
         assert isinstance(task, Done) and "in a row" in task.reason
         end = await world.scheduler.lease("Verifier-1", False)
         assert isinstance(end, Done) and "no design is left" in end.reason
+
+    asyncio.run(work())
+
+
+def test_the_results_of_another_design_are_refused(tmp_path: Path) -> None:
+    """Law 2: the id in the report is the id of the code that was trained."""
+
+    class Mixer(NullCage):
+        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+            other = entry.endswith("check") or {"tree": seed_design("retnet").to_json()}
+            return await super().run(entry, request if other is True else request | other, deadline_s=deadline_s)
+
+    async def work() -> None:
+        world = World(tmp_path / "run", CONFIG, cage=Mixer())
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1"))
+        await world.verifier.verify(await world.scheduler.lease("Verifier-1", True))
+        (failed,) = [event for event in await world.tree.news(0) if event.kind == "verification_failed"]
+        assert failed.cause == "integrity" and "asked for" in failed.reason
+
+    asyncio.run(work())
+
+
+def test_parents_measured_results_reach_their_designer(tmp_path: Path) -> None:
+    """Law 22."""
+
+    async def work() -> None:
+        world = World(tmp_path / "run", RunConfig(quotas=(24, 6, 2), seeds=("gpt",)))
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1"))
+        await world.verifier.verify(await world.scheduler.lease("Verifier-1", True))
+        task = await world.tree.next_task("Designer-1")
+        assert isinstance(task, ProposeTask)
+        (parent,) = task.parents
+        assert parent.fitness == {"cpu-1": 0.0} and parent.metrics["cpu-1"]["test_bpb"] < 4.0
 
     asyncio.run(work())

@@ -64,11 +64,17 @@ def test_the_mixer_without_a_fault_is_sane() -> None:
         ("causality", "past = past + (X.roll(-1, 1) if X.shape[1] != 16 else 0)", "pass"),
         ("causality", "past = past + (X.roll(-1, 1) if self.index else 0)", "self.index = ctx.block_index"),
         ("causality", "past = past + X[:1]", "pass"),
+        ("causality", "past = past + X.roll(-1, 1).sign()", "pass"),  # no gradient shows it
+        ("causality", "past = past + X.roll(-1, 1) - X.roll(-1, 1).detach()", "pass"),  # no value shows it
         ("finite", "past = past / 0", "pass"),
         ("deterministic", "past = past + torch.rand_like(past)", "pass"),
         ("deterministic", "self.calls += 1; past = past * self.calls", "self.calls = 0"),
         ("gradient", "past = past.detach()", "pass"),
-        ("gradient", "past = past + torch.sqrt((self.out.weight * 0).sum().abs()) * 0", "pass"),
+        (
+            "gradient",
+            "past = past + (0 if self.index else torch.sqrt((self.out.weight * 0).sum().abs()) * 0)",
+            "self.index = ctx.block_index",
+        ),
         ("gradient", "pass", "self.unused = nn.Parameter(torch.ones(d))"),
         ("run-error", "past = past.view(-1)[:7].view(1, 7)", "pass"),
         ("shape-error", "pass", "assert d == 17"),
