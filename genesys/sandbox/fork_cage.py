@@ -126,7 +126,13 @@ class ForkCage:
                 continue
             self._pids.pop(job, None)
             self._finish(job, message["exit"])
-        for job in list(self._ends):  # the server died, and its children with it
+        # The server died, and its children with it. Its sockets close before it can be waited for, so that `poll` may
+        # still call it alive when the next job comes: it is given up here, before its jobs end.
+        self._server, server = None, self._server
+        if server is not None:
+            server.kill()
+            server.wait()
+        for job in list(self._ends):
             self._finish(job, -signal.SIGKILL)
 
     def _finish(self, job: int, code: int) -> None:
