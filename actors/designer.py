@@ -19,7 +19,7 @@ from genesys.evolution.operators import Proposal, design_name, propose
 from genesys.gau import UnitTree
 from genesys.gau.library import library
 from genesys.ladder import Scale
-from genesys.sandbox import CHECK_MODULES, Cage, ForkCage
+from genesys.sandbox import CHECK_MODULES, Cage, ForkCage, Policy
 from genesys.storage import content_hash
 
 CHECK_DEADLINE_S = 180.0
@@ -107,7 +107,7 @@ class Designer(Batched):
         killed: JobFailed | None = None
         for _ in range(2):
             try:
-                report = await self._cage.run(CHECK_ENTRY, request, deadline_s=CHECK_DEADLINE_S)
+                report = await self._cage.run(CHECK_ENTRY, request, Policy(deadline_s=CHECK_DEADLINE_S))
                 return _verdict(tree, report)
             except JobFailed as failure:
                 killed = failure

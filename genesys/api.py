@@ -237,7 +237,7 @@ def check(reference: str, ladder: str = "cpu") -> dict[str, Any]:
     """Check a design: `{verdict: sane|rejected|unchecked, findings: [...], sizes: {...}}`."""
     from genesys.checker import CHECK_ENTRY, check_request, check_static, is_sane, unchecked
     from genesys.errors import JobFailed, UnitError
-    from genesys.sandbox import CHECK_MODULES, ForkCage
+    from genesys.sandbox import CHECK_MODULES, ForkCage, Policy
 
     try:
         tree = load_design(reference)
@@ -254,7 +254,7 @@ def check(reference: str, ladder: str = "cpu") -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         async with ForkCage(preload=CHECK_MODULES) as cage:
             request = check_request(tree, LADDERS[ladder].scales, VOCAB_SIZE)
-            return await cage.run(CHECK_ENTRY, request, deadline_s=CHECK_DEADLINE_S)
+            return await cage.run(CHECK_ENTRY, request, Policy(deadline_s=CHECK_DEADLINE_S))
 
     try:
         answer = asyncio.run(run())
@@ -287,7 +287,7 @@ def verify(
     """
     from cluster.spawn import cache_folder
     from genesys.checker import CHECK_ENTRY, check_request, is_sane
-    from genesys.sandbox import ForkCage
+    from genesys.sandbox import ForkCage, Policy
     from genesys.train.shards import prepare_shards
     from genesys.verification import VerificationRequest
     from genesys.verification import verify as run_verification
@@ -298,7 +298,7 @@ def verify(
     async def run(folder: Path) -> VerificationReport:
         async with ForkCage() as cage:
             request = check_request(tree, [found], shards.vocab_size)
-            checked = await cage.run(CHECK_ENTRY, request, deadline_s=CHECK_DEADLINE_S)
+            checked = await cage.run(CHECK_ENTRY, request, Policy(deadline_s=CHECK_DEADLINE_S))
             if not is_sane(checked):
                 first = checked["findings"][-1]
                 raise ConfigError(

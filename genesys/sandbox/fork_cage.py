@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from genesys.errors import CAUSES, FailureCause, JobFailed, TransientError
+from genesys.sandbox.policy import Policy
 
 CHECK_MODULES = ("genesys.checker.job",)
 VERIFY_MODULES = ("deepspeed", "genesys.checker.job", "genesys.train.job", "genesys.evaluate.job")
@@ -46,7 +47,7 @@ class ForkCage:
         self._pids: dict[int, int] = {}
         self._n_jobs = 0
 
-    async def run(self, entry: str, request: Mapping[str, Any], *, deadline_s: float) -> dict[str, Any]:
+    async def run(self, entry: str, request: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
         """Run `package.module:function` on a request in a fresh child; see `Cage.run`."""
         await self._ensure_server()
         assert self._writer is not None
@@ -58,9 +59,9 @@ class ForkCage:
         ended = self._ends[job] = asyncio.get_running_loop().create_future()
         self._writer.write(json.dumps({"job": job, "entry": entry, "folder": str(folder)}).encode() + b"\n")
         try:
-            code = await asyncio.wait_for(ended, deadline_s)
+            code = await asyncio.wait_for(ended, policy.deadline_s)
         except TimeoutError:
-            raise JobFailed("timeout", f"{entry} ran over its deadline of {deadline_s:.0f} s") from None
+            raise JobFailed("timeout", f"{entry} ran over its deadline of {policy.deadline_s:.0f} s") from None
         finally:
             self._kill(job)
         answer = self._read_answer(entry, folder, code)

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from genesys.gau import UnitTree
+from genesys.sandbox import Policy
 
 UNIGRAM_BPB = 5.0
 
@@ -27,7 +28,7 @@ class NullCage:
     def __init__(self, *, seconds: float = 0.0) -> None:
         self._seconds = seconds
 
-    async def run(self, entry: str, request: Mapping[str, Any], *, deadline_s: float) -> dict[str, Any]:
+    async def run(self, entry: str, request: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
         """Answer one job; see `genesys.sandbox.Cage`."""
         await asyncio.sleep(self._seconds)
         tree = UnitTree.from_json(request["tree"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genesys.errors import JobFailed
-from genesys.sandbox import Cage
+from genesys.sandbox import Cage, Policy
 from genesys.verification.integrity import check_integrity
 from genesys.verification.progress import write_stage
 from genesys.verification.types import VerificationReport, VerificationRequest
@@ -87,7 +87,7 @@ class _Run:
             )
         write_stage(Path(self._request.out), stage)
         self._on_progress(stage)
-        return await self._cage.run(entry, request, deadline_s=left_s)
+        return await self._cage.run(entry, request, Policy(deadline_s=left_s))
 
 
 async def _probe(run: _Run, request: VerificationRequest, design_id: str) -> dict[str, Any]:

@@ -124,8 +124,8 @@ def test_a_lost_answer_to_a_lease_is_given_again(tmp_path: Path) -> None:
 
 def test_figures_that_the_books_refuse_end_the_lease_as_a_failure(tmp_path: Path) -> None:
     class Forger(NullCage):
-        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
-            return await super().run(entry, request, deadline_s=deadline_s) | {"test_bpb": -1.0}
+        async def run(self, entry, request, policy):  # type: ignore[no-untyped-def]
+            return await super().run(entry, request, policy) | {"test_bpb": -1.0}
 
     async def work() -> None:
         world = World(tmp_path / "run", CONFIG, cage=Forger())
@@ -141,8 +141,8 @@ def test_figures_that_the_books_refuse_end_the_lease_as_a_failure(tmp_path: Path
 @pytest.mark.parametrize("answer", [{}, {"design_id": 3}, {"weights": None}])
 def test_a_malformed_answer_is_the_designs_failure(tmp_path: Path, answer: dict[str, object]) -> None:
     class Mumbler(NullCage):
-        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
-            whole = await super().run(entry, request, deadline_s=deadline_s)
+        async def run(self, entry, request, policy):  # type: ignore[no-untyped-def]
+            whole = await super().run(entry, request, policy)
             return whole if entry.endswith("check") else answer
 
     async def work() -> None:
@@ -157,7 +157,7 @@ def test_a_malformed_answer_is_the_designs_failure(tmp_path: Path, answer: dict[
 
 def test_a_check_that_is_killed_twice_rejects_the_design(tmp_path: Path) -> None:
     class Killer(NullCage):
-        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+        async def run(self, entry, request, policy):  # type: ignore[no-untyped-def]
             raise JobFailed("killed", "ended with code -9")
 
     async def work() -> None:
@@ -171,9 +171,9 @@ def test_a_check_that_is_killed_twice_rejects_the_design(tmp_path: Path) -> None
 
 def test_proposing_ends_when_nothing_sane_comes_of_it(tmp_path: Path) -> None:
     class Rejecter(NullCage):
-        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+        async def run(self, entry, request, policy):  # type: ignore[no-untyped-def]
             finding = {"rule": "size-coarse", "severity": "error", "measured": "", "required": "", "hint": ""}
-            return await super().run(entry, request, deadline_s=deadline_s) | {"findings": [finding]}
+            return await super().run(entry, request, policy) | {"findings": [finding]}
 
     async def work() -> None:
         world = World(tmp_path / "run", CONFIG, cage=Rejecter(), max_failed=8)
@@ -194,9 +194,9 @@ def test_the_results_of_another_design_are_refused(tmp_path: Path) -> None:
     """Law 2: the id in the report is the id of the code that was trained."""
 
     class Mixer(NullCage):
-        async def run(self, entry, request, *, deadline_s):  # type: ignore[no-untyped-def]
+        async def run(self, entry, request, policy):  # type: ignore[no-untyped-def]
             other = entry.endswith("check") or {"tree": seed_design("retnet").to_json()}
-            return await super().run(entry, request if other is True else request | other, deadline_s=deadline_s)
+            return await super().run(entry, request if other is True else request | other, policy)
 
     async def work() -> None:
         world = World(tmp_path / "run", CONFIG, cage=Mixer())

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from genesys.errors import JobFailed
-from genesys.sandbox import ForkCage
+from genesys.sandbox import ForkCage, Policy
 from genesys.sandbox.fork_cage import child_environment
 
 ENTRIES = "tests.sandbox.entries"
@@ -24,7 +24,7 @@ ENTRIES = "tests.sandbox.entries"
 def run(entry: str, request: dict[str, Any] | None = None, *, deadline_s: float = 20.0) -> dict[str, Any]:
     async def work() -> dict[str, Any]:
         async with ForkCage(preload=()) as cage:
-            return await cage.run(f"{ENTRIES}:{entry}", request or {}, deadline_s=deadline_s)
+            return await cage.run(f"{ENTRIES}:{entry}", request or {}, Policy(deadline_s=deadline_s))
 
     return asyncio.run(work())
 
@@ -69,12 +69,12 @@ def test_a_deadline_kills_the_child_and_what_it_started(tmp_path: Path) -> None:
 def test_jobs_run_side_by_side_and_the_server_survives_their_deaths() -> None:
     async def work() -> None:
         async with ForkCage(preload=()) as cage:
-            jobs = [cage.run(f"{ENTRIES}:echo", {"n": n}, deadline_s=20) for n in range(8)]
-            deaths = [cage.run(f"{ENTRIES}:kill_itself", {}, deadline_s=20) for _ in range(3)]
+            jobs = [cage.run(f"{ENTRIES}:echo", {"n": n}, Policy(deadline_s=20)) for n in range(8)]
+            deaths = [cage.run(f"{ENTRIES}:kill_itself", {}, Policy(deadline_s=20)) for _ in range(3)]
             answers = await asyncio.gather(*jobs, *deaths, return_exceptions=True)
             assert [a["n"] for a in answers[:8]] == list(range(8))
             assert all(isinstance(a, JobFailed) for a in answers[8:])
-            assert (await cage.run(f"{ENTRIES}:echo", {"n": 9}, deadline_s=20)) == {"n": 9}
+            assert (await cage.run(f"{ENTRIES}:echo", {"n": 9}, Policy(deadline_s=20))) == {"n": 9}
 
     asyncio.run(work())
 
@@ -83,23 +83,23 @@ def test_a_dead_server_is_replaced_and_its_jobs_fail_as_infrastructure() -> None
     async def work() -> None:
         async with ForkCage(preload=()) as cage:
             await cage.start()
-            job = asyncio.create_task(cage.run(f"{ENTRIES}:sleep", {}, deadline_s=20))
+            job = asyncio.create_task(cage.run(f"{ENTRIES}:sleep", {}, Policy(deadline_s=20)))
             await asyncio.sleep(0.5)
             assert cage._server is not None
             cage._server.kill()
             with pytest.raises(JobFailed) as failure:
                 await job
             assert failure.value.cause == "killed"
-            assert (await cage.run(f"{ENTRIES}:echo", {"n": 1}, deadline_s=20)) == {"n": 1}
+            assert (await cage.run(f"{ENTRIES}:echo", {"n": 1}, Policy(deadline_s=20))) == {"n": 1}
 
     asyncio.run(work())
 
 
 def test_everything_ends_when_the_owner_is_killed(tmp_path: Path) -> None:
     script = (
-        "import asyncio\nfrom genesys.sandbox import ForkCage\n"
+        "import asyncio\nfrom genesys.sandbox import ForkCage, Policy\n"
         f"cage = ForkCage(preload=())\nasyncio.run(cage.run('{ENTRIES}:sleep_with_child', "
-        f"{{'pid_file': {str(tmp_path / 'pid')!r}}}, deadline_s=60))"
+        f"{{'pid_file': {str(tmp_path / 'pid')!r}}}, Policy(deadline_s=60)))"
     )
     owner = subprocess.Popen([sys.executable, "-c", script])
     wait_for((tmp_path / "pid").exists)

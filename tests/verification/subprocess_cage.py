@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from genesys.errors import JobFailed
+from genesys.sandbox import Policy
 
 _RUN = """
 import importlib, json, sys
 from genesys.errors import JobFailed
+from genesys.sandbox import Policy
 module, _, function = sys.argv[1].partition(":")
 try:
     answer = {"answer": getattr(importlib.import_module(module), function)(json.load(open(sys.argv[2])))}
@@ -30,7 +32,7 @@ class SubprocessCage:
         self.entries: list[str] = []
         self._tamper = dict(tamper or {})
 
-    async def run(self, entry: str, request: Mapping[str, Any], *, deadline_s: float) -> dict[str, Any]:
+    async def run(self, entry: str, request: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
         self.entries.append(entry)
         with tempfile.TemporaryDirectory() as folder:
             asked, answered = Path(folder, "request.json"), Path(folder, "answer.json")
@@ -40,11 +42,11 @@ class SubprocessCage:
                 stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
             try:
-                _, stderr = await asyncio.wait_for(process.communicate(), deadline_s)
+                _, stderr = await asyncio.wait_for(process.communicate(), policy.deadline_s)
             except TimeoutError:
                 process.kill()
                 await process.wait()
-                raise JobFailed("timeout", f"{entry} ran over {deadline_s:g} s") from None
+                raise JobFailed("timeout", f"{entry} ran over {policy.deadline_s:g} s") from None
             if process.returncode:
                 raise JobFailed("error", stderr.decode()[-2000:])
             said: dict[str, Any] = json.loads(answered.read_text())
