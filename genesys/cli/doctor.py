@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 from genesys.cli._output import AsJson, print_json
+from genesys.sandbox.layers import OPENS, Layer, reached
 
 _EXTRAS = {"llm": "litellm", "knowledge": "qdrant_client", "eval": "lm_eval", "export": "pyarrow", "vllm": "vllm"}
 
@@ -19,8 +22,7 @@ def command(as_json: AsJson = False) -> None:
     import psutil
     import torch
 
-    from genesys.sandbox import isolation
-
+    layers = asyncio.run(_layers())
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in ("torch", "ray", "deepspeed", "numpy")},
@@ -28,7 +30,7 @@ def command(as_json: AsJson = False) -> None:
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in _EXTRAS.items()},
-        "isolation": isolation(),
+        "sandbox": {"level": reached(name for name, reason in layers.items() if not reason), "layers": layers},
     }
     if as_json:
         print_json(facts)
@@ -44,7 +46,13 @@ def command(as_json: AsJson = False) -> None:
         + (", ".join(absent) or "none")
         + (f" (pip install 'genesys-evolution[{absent[0]}]')" if absent else "")
     )
-    typer.echo(
-        "Isolation of designs' code: "
-        + "; ".join(f"{layer} {'on' if on else 'OFF'}" for layer, on in facts["isolation"].items())
-    )
+    typer.echo(f"Sandbox for designs' code: level {facts['sandbox']['level']!r}")
+    for layer, reason in layers.items():
+        typer.echo(f"  {layer:18} " + ("in force" if not reason else f"off: {reason}. Open: {OPENS[layer]}."))
+
+
+async def _layers() -> Mapping[Layer, str]:
+    from genesys.sandbox import ForkCage
+
+    async with ForkCage(preload=(), require="none") as cage:
+        return await cage.layers()

@@ -1,7 +1,7 @@
-"""Child processes for generated code."""
+"""The cage: generated code runs in confined child processes, and nowhere else."""
 
 from genesys.sandbox.cage import Cage
-from genesys.sandbox.fork_cage import CHECK_MODULES, VERIFY_MODULES, ForkCage, isolation
+from genesys.sandbox.fork_cage import CHECK_MODULES, VERIFY_MODULES, ForkCage
 from genesys.sandbox.policy import Policy
 
-__all__ = ["CHECK_MODULES", "VERIFY_MODULES", "Cage", "ForkCage", "Policy", "isolation"]
+__all__ = ["CHECK_MODULES", "VERIFY_MODULES", "Cage", "ForkCage", "Policy"]

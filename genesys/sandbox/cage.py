@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from genesys.sandbox.layers import Layer
 from genesys.sandbox.policy import Policy
 
 
@@ -21,4 +22,8 @@ class Cage(Protocol):
         Raises:
             JobFailed: The child raised, passed a limit of the policy or was killed; the cause says whose fault it was.
         """
+        ...
+
+    async def layers(self) -> Mapping[Layer, str]:
+        """Every layer of `genesys.sandbox.layers` with the reason why it is not in force, "" if it is."""
         ...

@@ -12,77 +12,98 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from genesys.errors import CAUSES, FailureCause, JobFailed, TransientError
+from genesys.errors import FailureCause, JobFailed, TransientError
+from genesys.sandbox.frames import parse_answer
+from genesys.sandbox.keeper import ANSWER_FILE, LOG_FILE, OUTCOME_FILE, REQUEST_FILE, Job
+from genesys.sandbox.layers import Layer, Level, require
 from genesys.sandbox.policy import Policy
 
 CHECK_MODULES = ("genesys.checker.job",)
 VERIFY_MODULES = ("deepspeed", "genesys.checker.job", "genesys.train.job", "genesys.evaluate.job")
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
 _START_TIMEOUT_S = 120.0
+_GRACE_S = 5.0
 
 
 class ForkCage:
-    """Runs jobs in children of a warm fork server. One event loop; `close` (or the owner's death) ends everything.
+    """Runs jobs in confined children of a warm fork server. One event loop; `close` (or the owner's death) ends everything.
 
-    Does not yet confine the file system and the network: see `genesys.sandbox.server`.
+    Each layer of `genesys.sandbox.layers` that the host offers stands between a job and the machine. Not covered: bugs of
+    the kernel, timing between jobs on one machine, a GPU's memory (CUDA shares a card as a whole), and what a job says:
+    its answer is a claim.
 
     Args:
         preload: Modules that the server imports once.
-        scratch: Folder under which each job gets a folder of its own, removed after a success.
+        scratch: Folder under which each job gets a folder of its own, removed when it ends.
+        require: The level below which no job is run.
+        without: Layers to leave out, to see what they are good for.
     """
 
-    def __init__(self, *, preload: Sequence[str] = VERIFY_MODULES, scratch: Path | None = None) -> None:
-        self._preload = tuple(preload)
+    def __init__(
+        self,
+        *,
+        preload: Sequence[str] = VERIFY_MODULES,
+        scratch: Path | None = None,
+        require: Level = "standard",
+        without: Collection[Layer] = (),
+    ) -> None:
+        self._preload, self._require, self._without = tuple(preload), require, tuple(without)
         self._scratch = Path(tempfile.mkdtemp(prefix="genesys-cage-", dir=scratch))
+        self._scratch.chmod(0o711)  # a job that runs as another user passes through
+        self._layers: Mapping[Layer, str] = {}
         self._server: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._listener: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
-        self._ends: dict[int, asyncio.Future[int]] = {}
+        self._ends: dict[int, asyncio.Future[None]] = {}
         self._pids: dict[int, int] = {}
         self._n_jobs = 0
 
     async def run(self, entry: str, request: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
-        """Run `package.module:function` on a request in a fresh child; see `Cage.run`."""
+        """Run `package.module:function` on a request in a fresh child; see `Cage.run`.
+
+        Raises:
+            ConfigError: The host does not offer the layers that the required level demands.
+        """
+        deadline = time.monotonic() + policy.deadline_s
         await self._ensure_server()
         assert self._writer is not None
         self._n_jobs += 1
-        job = self._n_jobs
-        folder = self._scratch / f"job-{job}"
-        folder.mkdir()
-        (folder / "request.json").write_text(json.dumps(request))
-        ended = self._ends[job] = asyncio.get_running_loop().create_future()
-        self._writer.write(json.dumps({"job": job, "entry": entry, "folder": str(folder)}).encode() + b"\n")
+        number, folder = self._n_jobs, self._scratch / f"job-{self._n_jobs}"
+        for path in (folder, folder / "root", folder / "scratch"):
+            path.mkdir(mode=0o711)
         try:
-            code = await asyncio.wait_for(ended, policy.deadline_s)
-        except TimeoutError:
-            raise JobFailed("timeout", f"{entry} ran over its deadline of {policy.deadline_s:.0f} s") from None
+            (folder / REQUEST_FILE).write_text(json.dumps(request))
+            job = Job(number=number, entry=entry, folder=str(folder), policy=policy, deadline=deadline)
+            await self._finish_job(job)
+            return _read_outcome(job)
         finally:
-            self._kill(job)
-        answer = self._read_answer(entry, folder, code)
-        shutil.rmtree(folder, ignore_errors=True)
-        return answer
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def layers(self) -> Mapping[Layer, str]:
+        """Every layer with the reason why it is not in force on this host, "" if it is."""
+        await self._ensure_server()
+        return self._layers
 
     async def start(self) -> None:
         """Start the server now rather than at the first job."""
         await self._ensure_server()
 
     def close(self) -> None:
-        """End the server and every child; idempotent."""
-        for job in list(self._pids):
-            self._kill(job)
+        """End the server and every job; idempotent."""
         if self._listener is not None:
             self._listener.cancel()
         if self._writer is not None:
-            self._writer.close()
+            self._writer.transport.abort()  # the server ends its jobs when its socket closes
         if self._server is not None:
-            self._server.kill()
-            self._server.wait()
+            _end(self._server)
         self._server = self._writer = self._listener = None
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -94,26 +115,44 @@ class ForkCage:
     ) -> None:
         self.close()
 
+    async def _finish_job(self, job: Job) -> None:
+        """Send a job to the server and wait for its end; the keeper heeds the deadline, we do if it cannot."""
+        ended = self._ends[job.number] = asyncio.get_running_loop().create_future()
+        assert self._writer is not None
+        self._writer.write(json.dumps(asdict(job)).encode() + b"\n")
+        try:
+            await asyncio.wait_for(ended, max(0.0, job.deadline - time.monotonic()) + _GRACE_S)
+        except TimeoutError:
+            raise JobFailed("timeout", f"{job.entry} ran over its deadline, and its keeper did not end it") from None
+        finally:
+            self._ends.pop(job.number, None)
+            self._cancel(job.number)
+
     async def _ensure_server(self) -> None:
         async with self._starting:
             if self._server is not None and self._server.poll() is None:
                 return
             ours, theirs = socket.socketpair()
+            folder = Path(tempfile.mkdtemp(prefix="server-", dir=self._scratch))
+            folder.chmod(0o711)
+            arguments = [str(theirs.fileno()), str(folder), ",".join(self._without), *self._preload]
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "genesys.sandbox.server", str(theirs.fileno()), *self._preload],
+                [sys.executable, "-P", "-m", "genesys.sandbox.server", *arguments],
                 pass_fds=[theirs.fileno()],
                 env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=(self._scratch / "server.log").open("ab"),
+                stderr=(folder / "server.log").open("ab"),
                 start_new_session=True,
             )
             theirs.close()
             reader, self._writer = await asyncio.open_connection(sock=ours)
             ready = await asyncio.wait_for(reader.readline(), _START_TIMEOUT_S)
             if not ready:
-                log = (self._scratch / "server.log").read_text()[-2000:]
+                log = (folder / "server.log").read_text()[-2000:]
                 raise TransientError(f"Cannot start the fork server: it ended while importing.\n{log}")
+            self._layers = json.loads(ready)["layers"]
+            require(self._require, self._layers)
             self._listener = asyncio.create_task(self._listen(reader))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
@@ -123,10 +162,10 @@ class ForkCage:
             if "pid" in message:
                 self._pids[job] = message["pid"]
                 if job not in self._ends:  # its caller has given up already
-                    self._kill(job)
+                    self._cancel(job)
                 continue
             self._pids.pop(job, None)
-            self._finish(job, message["exit"])
+            self._finish(job)
         # The server died, and its children with it. Its sockets close before it can be waited for, so that `poll` may
         # still call it alive when the next job comes: it is given up here, before its jobs end.
         self._server, server = None, self._server
@@ -134,37 +173,61 @@ class ForkCage:
             server.kill()
             server.wait()
         for job in list(self._ends):
-            self._finish(job, -signal.SIGKILL)
+            self._finish(job)
 
-    def _finish(self, job: int, code: int) -> None:
+    def _finish(self, job: int) -> None:
         ended = self._ends.pop(job, None)
         if ended is not None and not ended.done():
-            ended.set_result(code)
+            ended.set_result(None)
 
-    def _kill(self, job: int) -> None:
-        self._ends.pop(job, None)
+    def _cancel(self, job: int) -> None:
+        """Have the keeper of a job end it; nothing to do when it has ended."""
         pid = self._pids.pop(job, None)
         if pid is not None:
-            for kill in (os.kill, os.killpg):  # it may not lead its group yet
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
 
-    def _read_answer(self, entry: str, folder: Path, code: int) -> dict[str, Any]:
-        path = folder / "answer.json"
-        if not path.exists():
-            log = (folder / "log.txt").read_text(errors="replace")[-1000:] if (folder / "log.txt").exists() else ""
-            cause: FailureCause = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
-            raise JobFailed(cause, f"{entry} ended with code {code} and no answer. {log}".strip())
-        try:
-            answer = json.loads(path.read_text())
-            cause, result = answer.get("cause"), answer.get("answer")
-        except (ValueError, AttributeError) as error:
-            raise JobFailed("error", f"{entry} gave no JSON object: {error}") from None
-        if cause is not None:
-            raise JobFailed(cause if cause in CAUSES else "error", f"{entry}: {answer.get('message')}")
-        if not isinstance(result, dict):
-            raise JobFailed("error", f"{entry} answered {type(result).__name__}; expected a JSON object")
-        return result
+
+_LIMITS: Mapping[str, tuple[FailureCause, str]] = {
+    "deadline": ("timeout", "ran over its deadline of {policy.deadline_s:g} s"),
+    "cpu": ("timeout", "used more than {policy.cpu_s:g} s of CPU"),
+    "memory": ("out-of-memory", "used more than {policy.memory_mb} MiB of memory"),
+    "answer": ("over-limit", "answered without end"),
+    "scratch": ("over-limit", "wrote more than {policy.scratch_mb} MiB of files"),
+    "scratch files": ("over-limit", "wrote more than {policy.n_scratch_files} files"),
+    "cancelled": ("killed", "was ended"),
+}
+
+
+def _read_outcome(job: Job) -> dict[str, Any]:
+    """The answer of a job that has ended, from the files of its keeper."""
+    folder = Path(job.folder)
+    try:
+        outcome = json.loads((folder / OUTCOME_FILE).read_text())
+    except OSError:
+        raise JobFailed("killed", f"{job.entry} was lost: its server or its keeper was killed") from None
+    limit, code = outcome["ended_by"], outcome["code"]
+    if limit == "infrastructure":
+        raise JobFailed("infrastructure", f"{job.entry} was not run: {outcome['message']}")
+    if limit:
+        cause, what = _LIMITS[limit]
+        raise JobFailed(cause, f"{job.entry} {what.format(policy=job.policy)}")
+    answer = (folder / ANSWER_FILE).read_bytes()
+    if answer:
+        return parse_answer(answer, job.entry)
+    log = (folder / LOG_FILE).read_text(errors="replace")[-1000:]
+    raise JobFailed(
+        "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error",
+        f"{job.entry} ended with code {code} and no answer. {log}".strip(),
+    )
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    try:
+        server.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def child_environment() -> dict[str, str]:
@@ -179,17 +242,4 @@ def child_environment() -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "DS_ACCELERATOR": "cpu" if not os.environ.get("CUDA_VISIBLE_DEVICES") else "cuda",
-    }
-
-
-def isolation() -> dict[str, bool]:
-    """Which layers stand between a design's code and this machine."""
-    return {
-        "child process": True,
-        "process group killed at the deadline": True,
-        "scrubbed environment": True,
-        "dies with its parent": sys.platform == "linux",
-        "file system": False,
-        "network": False,
-        "memory limit": False,
     }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
-import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 from genesys.errors import JobFailed
@@ -53,9 +52,12 @@ def sleep(_: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def sleep_with_child(request: dict[str, Any]) -> dict[str, Any]:
-    child = subprocess.Popen(["sleep", "60"])
-    partial = Path(request["pid_file"] + ".part")
-    partial.write_text(str(child.pid))
-    partial.rename(request["pid_file"])
-    return sleep(request)
+def sleep_with_children(_: dict[str, Any]) -> dict[str, Any]:
+    """Refuse to die: ignore every signal, start children that do so too, one of them orphaned, and stay."""
+    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN)
+    if os.fork() == 0 and os.fork() == 0:
+        with contextlib.suppress(OSError):
+            os.setsid()
+        time.sleep(60)
+    return sleep({})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ ENTRIES = "tests.sandbox.entries"
 
 def run(entry: str, request: dict[str, Any] | None = None, *, deadline_s: float = 20.0) -> dict[str, Any]:
     async def work() -> dict[str, Any]:
-        async with ForkCage(preload=()) as cage:
+        async with ForkCage(preload=(ENTRIES,)) as cage:
             return await cage.run(f"{ENTRIES}:{entry}", request or {}, Policy(deadline_s=deadline_s))
 
     return asyncio.run(work())
@@ -48,7 +47,6 @@ def test_the_environment_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
         ("raise_memory_error", "out-of-memory", "out of memory"),
         ("raise_job_failed", "non-finite", "loss is nan"),
         ("segfault", "error", "ended with code -11"),
-        ("kill_itself", "killed", "ended with code -9"),
         ("no_such_entry", "error", "AttributeError"),
     ],
 )
@@ -58,19 +56,28 @@ def test_a_failure_has_a_cause(entry: str, cause: str, words: str) -> None:
     assert failure.value.cause == cause
 
 
-def test_a_deadline_kills_the_child_and_what_it_started(tmp_path: Path) -> None:
-    started = time.monotonic()
-    with pytest.raises(JobFailed, match="ran over its deadline") as failure:
-        run("sleep_with_child", {"pid_file": str(tmp_path / "pid")}, deadline_s=1.5)
-    assert failure.value.cause == "timeout" and time.monotonic() - started < 10
-    assert_gone(int((tmp_path / "pid").read_text()))
+def test_a_deadline_kills_the_job_and_all_that_it_started() -> None:
+    async def work() -> None:
+        async with ForkCage(preload=(ENTRIES,)) as cage:
+            await cage.start()
+            job = asyncio.create_task(cage.run(f"{ENTRIES}:sleep_with_children", {}, Policy(deadline_s=1.5)))
+            await asyncio.sleep(0.8)
+            assert cage._server is not None
+            started = psutil.Process(cage._server.pid).children(recursive=True)
+            assert len(started) >= 4  # keeper, job, child, grandchild
+            with pytest.raises(JobFailed, match=r"ran over its deadline of 1\.5 s") as failure:
+                await job
+            assert failure.value.cause == "timeout"
+            assert_gone(*started)
+
+    asyncio.run(work())
 
 
 def test_jobs_run_side_by_side_and_the_server_survives_their_deaths() -> None:
     async def work() -> None:
-        async with ForkCage(preload=()) as cage:
+        async with ForkCage(preload=(ENTRIES,)) as cage:
             jobs = [cage.run(f"{ENTRIES}:echo", {"n": n}, Policy(deadline_s=20)) for n in range(8)]
-            deaths = [cage.run(f"{ENTRIES}:kill_itself", {}, Policy(deadline_s=20)) for _ in range(3)]
+            deaths = [cage.run(f"{ENTRIES}:segfault", {}, Policy(deadline_s=20)) for _ in range(3)]
             answers = await asyncio.gather(*jobs, *deaths, return_exceptions=True)
             assert [a["n"] for a in answers[:8]] == list(range(8))
             assert all(isinstance(a, JobFailed) for a in answers[8:])
@@ -81,7 +88,7 @@ def test_jobs_run_side_by_side_and_the_server_survives_their_deaths() -> None:
 
 def test_a_dead_server_is_replaced_and_its_jobs_fail_as_infrastructure() -> None:
     async def work() -> None:
-        async with ForkCage(preload=()) as cage:
+        async with ForkCage(preload=(ENTRIES,)) as cage:
             await cage.start()
             job = asyncio.create_task(cage.run(f"{ENTRIES}:sleep", {}, Policy(deadline_s=20)))
             await asyncio.sleep(0.5)
@@ -95,17 +102,19 @@ def test_a_dead_server_is_replaced_and_its_jobs_fail_as_infrastructure() -> None
     asyncio.run(work())
 
 
-def test_everything_ends_when_the_owner_is_killed(tmp_path: Path) -> None:
+def test_everything_ends_when_the_owner_is_killed() -> None:
     script = (
         "import asyncio\nfrom genesys.sandbox import ForkCage, Policy\n"
-        f"cage = ForkCage(preload=())\nasyncio.run(cage.run('{ENTRIES}:sleep_with_child', "
-        f"{{'pid_file': {str(tmp_path / 'pid')!r}}}, Policy(deadline_s=60)))"
+        f"cage = ForkCage(preload=({ENTRIES!r},))\nasyncio.run(cage.run('{ENTRIES}:sleep_with_children', {{}}, "
+        "Policy(deadline_s=60)))"
     )
     owner = subprocess.Popen([sys.executable, "-c", script])
-    wait_for((tmp_path / "pid").exists)
+    below = psutil.Process(owner.pid)
+    wait_for(lambda: len(below.children(recursive=True)) >= 5)
+    started = below.children(recursive=True)
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    assert_gone(int((tmp_path / "pid").read_text()))
+    assert_gone(*started)
 
 
 def test_the_package_is_found_without_being_installed() -> None:
@@ -120,12 +129,11 @@ def wait_for(condition: Any, timeout_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def assert_gone(pid: int) -> None:
-    def gone() -> bool:
+def assert_gone(*processes: psutil.Process) -> None:
+    def gone(process: psutil.Process) -> bool:
         try:
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
 
-    wait_for(gone)
-    assert os.getpid() != pid
+    wait_for(lambda: all(map(gone, processes)))

@@ -1,0 +1,230 @@
+"""Steps by which a process gives up what a job must not have, in their order. Linux; each step is one layer.
+
+The keeper takes the first ones and forks; the child takes the rest, and then runs generated code. `probe` tries them all
+on this host; a job that cannot take a step which the probe could does not run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from genesys.sandbox import cgroups, filesystem, kernel, landlock, seccomp
+from genesys.sandbox.layers import LAYERS, Layer
+from genesys.sandbox.policy import Policy
+
+_MB = 1 << 20
+_FIRST_UID, _N_UIDS = 1_000_000_000, 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What one job is to be confined by.
+
+    Attributes:
+        root: An empty folder to build the job's root in.
+        scratch: The job's working folder.
+        uid: The user that the job becomes when the layer "uid" is in force.
+    """
+
+    layers: frozenset[Layer]
+    policy: Policy
+    root: str
+    scratch: str
+    uid: int
+
+    def keeper_steps(self) -> Iterator[tuple[Layer, Callable[[], None]]]:
+        """What the parent of the job does before it forks the job."""
+        if "uid" in self.layers:
+            yield "uid", self._hand_over
+        if "user-namespace" in self.layers:
+            yield "user-namespace", _enter_user_namespace
+        if "pid-namespace" in self.layers:
+            yield "pid-namespace", lambda: kernel.unshare(kernel.CLONE_NEWPID)
+
+    def child_steps(self) -> Iterator[tuple[Layer, Callable[[], None]]]:
+        """What the job does before it runs generated code; the system call filter is apart, see `seal`."""
+        if "net-namespace" in self.layers:
+            yield "net-namespace", lambda: kernel.unshare(kernel.CLONE_NEWNET)
+        if "ipc-namespace" in self.layers:
+            yield "ipc-namespace", lambda: kernel.unshare(kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
+        if "mount-namespace" in self.layers:
+            yield "mount-namespace", self._move_root
+        if "rlimits" in self.layers:
+            yield "rlimits", self._limit
+        if "uid" in self.layers:
+            yield "uid", self._become
+        if "no-new-privileges" in self.layers:
+            yield "no-new-privileges", self._renounce
+        if "landlock" in self.layers:
+            yield "landlock", self._restrict_files
+
+    def seal(self) -> None:
+        """Filter the system calls; last, since it forbids the other steps, and in the process that runs the code."""
+        if "seccomp" in self.layers:
+            seccomp.install(deny_memfd=not self.policy.gpu)
+
+    def _hand_over(self) -> None:
+        filesystem.hand_over([self.scratch, *self.policy.writable], self.uid)
+
+    def _move_root(self) -> None:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        filesystem.build_root(self.root, self.policy, self.scratch)
+
+    def _limit(self) -> None:
+        policy = self.policy
+        limits = {
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NOFILE: policy.n_open_files,
+            resource.RLIMIT_FSIZE: policy.file_mb * _MB,
+            resource.RLIMIT_MSGQUEUE: 0,
+            resource.RLIMIT_NPROC: policy.n_processes + self._n_counted_already(),
+        }
+        if not policy.gpu:
+            limits[resource.RLIMIT_DATA] = policy.memory_mb * _MB + _own_data_bytes()
+        if policy.cpu_s:
+            limits[resource.RLIMIT_CPU] = max(1, round(policy.cpu_s))
+        for limit, value in limits.items():
+            hard = resource.getrlimit(limit)[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(limit, (value, value))
+
+    def _n_counted_already(self) -> int:
+        """RLIMIT_NPROC counts the processes of a user, within a user namespace."""
+        return 0 if {"uid", "user-namespace"} & self.layers else _n_own_threads()
+
+    def _become(self) -> None:
+        os.setgroups([])
+        os.setresgid(self.uid, self.uid, self.uid)
+        os.setresuid(self.uid, self.uid, self.uid)
+
+    def _renounce(self) -> None:
+        kernel.drop_capabilities()
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+
+    def _restrict_files(self) -> None:
+        temporary = ("/tmp", "/dev/shm") if "mount-namespace" in self.layers else ()
+        own = ("/proc/self",) if "mount-namespace" not in self.layers else ("/proc",)
+        landlock.restrict(
+            (*filesystem.readable_paths(self.policy), *own),
+            (self.scratch, *temporary, *self.policy.writable),
+            filesystem.device_paths(self.policy),
+        )
+
+
+def job_uid(job: int) -> int:
+    """An unprivileged user for a job, another one than those of the jobs that run beside it."""
+    return _FIRST_UID + (os.getpid() * 1024 + job) % _N_UIDS
+
+
+def probe(folder: Path, without: frozenset[str] = frozenset()) -> Mapping[Layer, str]:
+    """Try each layer in children of this process: the reason why it cannot be had on this host, "" if it can."""
+    if not kernel.supported():
+        return {layer: f"needs Linux on x86-64 or arm64, this is {sys.platform}" for layer in LAYERS}
+    wanted: dict[Layer, str] = {layer: "" if layer not in without else "switched off" for layer in LAYERS}
+    if "cgroup" not in without:
+        wanted["cgroup"] = _try_group()
+    if os.geteuid() != 0:
+        return _available(wanted | {"uid": wanted["uid"] or "needs root"}, folder)
+    # Root makes namespaces by itself and gives the job another user. In a container it may lack the right to the first;
+    # then it needs a user namespace like everybody else, and in there no other user is to be had.
+    alone = _available(wanted | {"user-namespace": "root needs none"}, folder)
+    inside = _available(wanted | {"uid": "not beside a user namespace"}, folder)
+    return max(alone, inside, key=lambda reasons: sum(not reason for reason in reasons.values()))
+
+
+def _available(reasons: dict[Layer, str], folder: Path) -> dict[Layer, str]:
+    """Each round finds the first step that fails; without it the next round gets further."""
+    while failed := _first_failure(reasons, folder):
+        layer, reason = failed
+        reasons = reasons | {layer: reason}
+    return reasons
+
+
+def _first_failure(reasons: Mapping[Layer, str], folder: Path) -> tuple[Layer, str] | None:
+    """Take all steps that have no reason against them, in two children as a job does."""
+    layers = frozenset(layer for layer, reason in reasons.items() if not reason)
+    trial = Confinement(
+        layers=layers, policy=Policy(), root=str(folder / "root"), scratch=str(folder / "scratch"), uid=job_uid(0)
+    )
+    for path in (trial.root, trial.scratch):
+        os.makedirs(path, exist_ok=True)
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        with contextlib.suppress(BaseException):
+            _take(trial.keeper_steps(), write_end)
+            child = os.fork()
+            if child == 0:
+                _take(trial.child_steps(), write_end)
+                _take(iter((("seccomp", trial.seal),)), write_end)
+                _take(iter(((_guard_of_files(layers), _find_library),)), write_end)
+                os._exit(0)
+            os.waitpid(child, 0)
+        os._exit(0)
+    os.close(write_end)
+    with open(read_end, encoding="utf-8", errors="replace") as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    if not said:
+        return None
+    layer, _, reason = said.splitlines()[0].partition("\t")
+    return layer, reason  # type: ignore[return-value]
+
+
+def _take(steps: Iterator[tuple[Layer, Callable[[], None]]], write_end: int) -> None:
+    for layer, step in steps:
+        try:
+            step()
+        except Exception as error:  # whatever it is, the layer is not to be had
+            os.write(write_end, f"{layer}\t{str(error) or type(error).__name__}\n".encode())
+            os._exit(0)
+
+
+def _guard_of_files(layers: frozenset[Layer]) -> Layer:
+    """The layer to blame when a job cannot read the interpreter's own files."""
+    guards: tuple[Layer, ...] = ("mount-namespace", "uid", "landlock")
+    return next((layer for layer in guards if layer in layers), "landlock")
+
+
+def _find_library() -> None:
+    """Whether a module that is not imported yet can still be read."""
+    os.listdir(os.path.dirname(os.__file__))
+
+
+def _enter_user_namespace() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _try_group() -> str:
+    try:
+        cgroups.Group.create(f"genesys-probe-{os.getpid()}", Policy()).remove()
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _own_data_bytes() -> int:
+    """Private writable memory that this process has mapped already."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))
+
+
+def _n_own_threads() -> int:
+    """Threads of this user on the machine, which RLIMIT_NPROC counts too."""
+    count, own = 0, os.geteuid()
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and entry.stat().st_uid == own:
+                count += len(os.listdir(f"/proc/{entry.name}/task"))
+    return count

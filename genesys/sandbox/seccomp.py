@@ -1,0 +1,121 @@
+"""A seccomp filter: system calls that tensor computation never needs fail with EPERM, for good.
+
+A list of what is denied rather than of what is allowed: torch, CUDA and their libraries call most of the rest, and
+differently in each version. Does not cover: what files and processes a call is about (Landlock, namespaces), and bugs
+in the calls that are left.
+
+Source: Linux, Documentation/userspace-api/seccomp_filter.rst.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import socket
+import struct
+from collections.abc import Mapping
+
+from genesys.sandbox.kernel import number, syscall
+
+_MACHINE = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_KILL, _ALLOW, _ERRNO = 0x8000_0000, 0x7FFF_0000, 0x0005_0000
+_EPERM, _ENOSYS = 1, 38
+_NR, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
+_X32_BIT = 0x4000_0000
+_NAMESPACE_FLAGS = 0x7E02_0080
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_SET_MODE_FILTER = 1
+
+# name: (x86-64, arm64); None where the architecture has no such call
+_DENIED: Mapping[str, tuple[int | None, int | None]] = {
+    # other processes and their memory
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "process_mrelease": (448, 448), "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
+    "setsid": (112, 157), "setpgid": (109, 154), "execve": (59, 221), "execveat": (322, 281),
+    # the network, and everything else that has an address
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202),
+    "accept4": (288, 242), "sendmmsg": (307, 269),
+    # memory that belongs to no process
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "msgget": (68, 186),
+    "mq_open": (240, 180), "memfd_create": (319, 279), "memfd_secret": (447, 447),
+    # file systems and namespaces
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
+    "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "quotactl": (179, 60),
+    "quotactl_fd": (443, 443), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "mknod": (133, None),
+    "mknodat": (259, 33), "fanotify_init": (300, 262), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89),
+    # the kernel and the machine
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "keyctl": (250, 219), "add_key": (248, 217),
+    "request_key": (249, 218), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142), "syslog": (103, 116),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "settimeofday": (164, 170), "clock_settime": (227, 112),
+    "adjtimex": (159, 171), "clock_adjtime": (305, 266), "iopl": (172, None), "ioperm": (173, None),
+    "modify_ldt": (154, None), "personality": (135, 92), "vhangup": (153, 58), "lookup_dcookie": (212, 18),
+}  # fmt: skip
+
+
+def install(*, deny_memfd: bool = True) -> None:
+    """Filter the system calls of this process and its descendants. Needs "no new privileges".
+
+    Args:
+        deny_memfd: Whether anonymous files are denied too; CUDA needs them.
+    """
+    program = _program(deny_memfd)
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(buffer))
+    syscall(number(317, 277), _SET_MODE_FILTER, 0, ctypes.create_string_buffer(header, len(header)))
+
+
+_Instruction = tuple[int, int, int, int]
+
+
+def _program(deny_memfd: bool) -> list[_Instruction]:
+    """Classic BPF over `struct seccomp_data`: little-endian, so an argument's low word comes first."""
+    arm = platform.machine() == "aarch64"
+    denied = [pair[arm] for name, pair in _DENIED.items() if deny_memfd or name != "memfd_create"]
+    program = [
+        (_LOAD, 0, 0, _ARCH),
+        (_EQUAL, 1, 0, _MACHINE[platform.machine()]),
+        _return(_KILL),  # another architecture's calls would have other numbers
+        (_LOAD, 0, 0, _NR),
+        (_AT_LEAST, 0, 1, _X32_BIT),
+        _return(_ERRNO | _ENOSYS),
+        *_for_call(number(435, 435), [_return(_ERRNO | _ENOSYS)]),  # clone3 hides its flags; libc falls back to clone
+        *_for_call(number(56, 220), _unless_bits(_NAMESPACE_FLAGS)),
+        *_for_call(number(16, 29), _unless_equal(1, _TIOCSTI)),
+        *_for_call(number(16, 29), _unless_equal(1, _TIOCLINUX)),
+        *_for_call(number(53, 199), _only_if_equal(0, socket.AF_UNIX)),  # socketpair
+        *_for_call(number(62, 129), _only_if_equal(0, os.getpid())),  # kill
+        *_for_call(number(234, 131), _only_if_equal(0, os.getpid())),  # tgkill, which abort() calls
+    ]
+    for n in denied:
+        if n is not None:
+            program += [(_EQUAL, 0, 1, n), _return(_ERRNO | _EPERM)]
+    return [*program, _return(_ALLOW)]
+
+
+def _return(action: int) -> _Instruction:
+    return (_RETURN, 0, 0, action)
+
+
+def _for_call(n: int, body: list[_Instruction]) -> list[_Instruction]:
+    """Run `body` for one call only; it may fall through, so it ends by loading the number again."""
+    body = [*body, (_LOAD, 0, 0, _NR)]
+    return [(_EQUAL, 0, len(body), n), *body]
+
+
+def _unless_bits(mask: int) -> list[_Instruction]:
+    return [(_LOAD, 0, 0, _FIRST_ARGUMENT), (_ANY_BIT, 0, 1, mask), _return(_ERRNO | _EPERM)]
+
+
+def _unless_equal(argument: int, value: int) -> list[_Instruction]:
+    return [(_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * argument), (_EQUAL, 0, 1, value), _return(_ERRNO | _EPERM)]
+
+
+def _only_if_equal(argument: int, value: int) -> list[_Instruction]:
+    return [(_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * argument), (_EQUAL, 1, 0, value), _return(_ERRNO | _EPERM)]
