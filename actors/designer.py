@@ -12,15 +12,16 @@ import ray
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import CheckTask, Parent, ProposeTask, Submission
-from genesys.checker import CHECK_ENTRY, check_request, is_sane, unchecked
+from genesys.checker import VerdictCache, check_request, is_sane, unchecked
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, Event, ProposalFailed
 from genesys.evolution.operators import Proposal, design_name, propose
 from genesys.gau import UnitTree
 from genesys.gau.library import library
 from genesys.ladder import Scale
-from genesys.sandbox import CHECK_MODULES, Cage, ForkCage, Policy
+from genesys.sandbox import CHECK_MODULES, Cage, ForkCage
 from genesys.storage import content_hash
+from genesys.verification.checking import check_design
 
 CHECK_DEADLINE_S = 180.0
 MAX_DUPLICATES = 20
@@ -33,16 +34,18 @@ class Designer(Batched):
         name: Its name in the pool, and in the journal.
         scales: The ladder's scales, for the checker and the size tuner.
         cage: Where generated code is checked; a warm fork server of its own by default.
+        verdicts: Where verdicts are kept, for designs that come again; nowhere by default.
     """
 
     def __init__(
         self, name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, *, cage: Cage | None = None,
-        objects: Objects | None = None,
+        objects: Objects | None = None, verdicts: VerdictCache | None = None,
     ) -> None:  # fmt: skip
         self._name, self._tree, self._vocab_size = name, tree, vocab_size
         self._scales = scales
         self._cage = cage or ForkCage(preload=CHECK_MODULES)
         self._objects = objects or RayObjects()
+        self._verdicts = verdicts
 
     def __repr__(self) -> str:
         return self._name
@@ -107,7 +110,9 @@ class Designer(Batched):
         killed: JobFailed | None = None
         for _ in range(2):
             try:
-                report = await self._cage.run(CHECK_ENTRY, request, Policy(deadline_s=CHECK_DEADLINE_S))
+                report = await check_design(
+                    tree, request, self._cage, deadline_s=CHECK_DEADLINE_S, verdicts=self._verdicts
+                )
                 return _verdict(tree, report)
             except JobFailed as failure:
                 killed = failure

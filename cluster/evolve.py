@@ -172,7 +172,9 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
     driver = Driver(
         tree=tree,
         scheduler=scheduler,
-        spawn_designer=lambda name: spawn_designer(name, tree, ladder.scales, shards.vocab_size),
+        spawn_designer=lambda name: spawn_designer(
+            name, tree, ladder.scales, shards.vocab_size, plan.store.artifacts / "verdicts"
+        ),
         spawn_verifier=lambda name: spawn_verifier(name, tree, config.verifiers, settings, data),
         designers=_names("Designer", config.designers.n),
         verifiers=_names("Verifier", config.verifiers.n),

@@ -16,6 +16,7 @@ from actors.evolution_tree import EvolutionTreeActor, TreeSettings
 from actors.handles import MemberHandle, SchedulerHandle, ServiceHandle, TreeHandle
 from actors.messages import VerifyTask
 from actors.verifier import Data, VerifierActor, VerifierSettings
+from genesys.checker import VerdictCache
 from genesys.config import VerifiersConfig
 from genesys.ladder import Scale
 
@@ -55,9 +56,15 @@ def spawn_scheduler(tree: TreeHandle, settings: SchedulerSettings) -> SchedulerH
     return cast(SchedulerHandle, ServiceHandle(actor, SCHEDULER_NAME))
 
 
-def spawn_designer(name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int) -> Spawned:
-    """One designer. It is not restarted by Ray: the driver starts a new one and frees what the old one held."""
-    actor = DesignerActor.options(name=name, num_cpus=0.5).remote(name, tree, scales, vocab_size)
+def spawn_designer(name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, verdicts: Path) -> Spawned:
+    """One designer. It is not restarted by Ray: the driver starts a new one and frees what the old one held.
+
+    Args:
+        verdicts: Folder in which the checker's verdicts are kept.
+    """
+    actor = DesignerActor.options(name=name, num_cpus=0.5).remote(
+        name, tree, scales, vocab_size, verdicts=VerdictCache(verdicts)
+    )
     return Spawned(name, actor, MemberHandle(actor, _label))
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial as partial_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from genesys.config import RunConfig, config_from_mapping, load_config, load_design
-from genesys.errors import ConfigError, suggest
+from genesys.errors import ConfigError, Finding, suggest
 from genesys.evolution import DesignRecord, EvolutionTree, LeaderboardRow, leaderboard
 from genesys.evolution.events import RunStarted
 from genesys.evolution.fitness import probe_names, resolve_fitness
@@ -29,10 +30,14 @@ from genesys.storage import RunStore, open_tree
 if TYPE_CHECKING:
     from cluster.driver import Snapshot
     from cluster.session import Session
+    from genesys.checker import VerdictCache
     from genesys.evolution.promotion import PromotionStrategy
     from genesys.evolution.selection import SelectionStrategy
     from genesys.model import GAM
+    from genesys.sandbox import Cage
     from genesys.verification import VerificationReport
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ class Run:
 
 
 CHECK_DEADLINE_S = 300.0
+_DESIGN_SUFFIXES = (".py", ".json", ".yaml")
 VOCAB_SIZE = 257  # bytes and the end-of-text token
 
 
@@ -233,35 +239,126 @@ def open_run(path: str | Path) -> Run:
     return Run(folder)
 
 
-def check(reference: str, ladder: str = "cpu") -> dict[str, Any]:
-    """Check a design: `{verdict: sane|rejected|unchecked, findings: [...], sizes: {...}}`."""
-    from genesys.checker import CHECK_ENTRY, check_request, check_static, is_sane, unchecked
+def check(
+    reference: str,
+    ladder: str = "cpu",
+    *,
+    stages: Collection[str] | None = None,
+    partial: bool = False,
+    verdicts: VerdictCache | None = None,
+) -> dict[str, Any]:
+    """Check a design in a cage.
+
+    Args:
+        reference: A seed, a library unit, a file, or `RUN/DESIGN`. A single unit is checked inside the reference's block.
+        stages: Those to run, with the ones that they need; all by default.
+        partial: Whether open slots are filled with placeholders.
+        verdicts: Where verdicts are kept, to answer at once for what was checked before; nowhere by default.
+
+    Returns:
+        The checker's report with `"verdict"`: sane, rejected or unchecked. Without a report, for want of one, the
+        findings say why.
+
+    Raises:
+        ConfigError: No such design, file, ladder or stage; or the file is no design.
+    """
+    check_one = partial_of(_check, ladder=ladder, stages=stages, partial=partial, verdicts=verdicts)
+    return asyncio.run(_with_cage(lambda cage: check_one(cage, reference)))
+
+
+def check_folder(
+    folder: Path,
+    ladder: str = "cpu",
+    *,
+    stages: Collection[str] | None = None,
+    partial: bool = False,
+    verdicts: VerdictCache | None = None,
+    on_report: Callable[[str, dict[str, Any]], None] = lambda name, report: None,
+) -> dict[str, dict[str, Any]]:
+    """Check every design file of a folder, one after the other; reports by file name, in alphabetical order.
+
+    A file that cannot be read is "unchecked", with the reason under `"error"`. The other arguments are those of
+    `check`; `on_report` is called with each report as it comes.
+
+    Raises:
+        ConfigError: No such ladder or stage, or the folder holds no design file.
+    """
+    files = sorted(path for path in folder.iterdir() if path.suffix in _DESIGN_SUFFIXES and path.is_file())
+    if not files:
+        raise ConfigError(f"Cannot check folder {str(folder)!r}: it holds no {', '.join(_DESIGN_SUFFIXES)} file.")
+    check_one = partial_of(_check, ladder=ladder, stages=stages, partial=partial, verdicts=verdicts)
+    _find_ladder(ladder)
+
+    async def run(cage: Cage) -> dict[str, dict[str, Any]]:
+        reports = {}
+        for file in files:
+            try:
+                reports[file.name] = await check_one(cage, str(file))
+            except ConfigError as error:
+                reports[file.name] = _without_report("unchecked", []) | {"error": str(error)}
+            on_report(file.name, reports[file.name])
+        return reports
+
+    return asyncio.run(_with_cage(run))
+
+
+async def _with_cage(work: Callable[[Cage], Awaitable[T]]) -> T:
+    """Do some work with a cage for checks, started when it is first used."""
+    from genesys.sandbox import CHECK_MODULES, ForkCage
+
+    async with ForkCage(preload=CHECK_MODULES) as cage:
+        return await work(cage)
+
+
+async def _check(
+    cage: Cage, reference: str, *, ladder: str, stages: Collection[str] | None, partial: bool,
+    verdicts: VerdictCache | None,
+) -> dict[str, Any]:  # fmt: skip
+    from genesys.checker import STAGES, check_request, is_sane, unchecked
     from genesys.errors import JobFailed, UnitError
-    from genesys.sandbox import CHECK_MODULES, ForkCage, Policy
+    from genesys.verification.checking import check_design
 
     try:
-        tree = load_design(reference)
+        tree = _load_for_check(reference)
     except ConfigError as error:
         if isinstance(error.__cause__, UnitError):
-            return {"verdict": "rejected", "findings": [f.to_json() for f in error.__cause__.findings], "sizes": {}}
+            return _without_report("rejected", error.__cause__.findings)
         raise
-    static = check_static(tree)
-    if static:
-        return {"verdict": "rejected", "findings": [f.to_json() for f in static], "sizes": {}}
-    if ladder not in LADDERS:
-        raise ConfigError(f"Cannot find ladder {ladder!r}: expected {', '.join(LADDERS)}.{suggest(ladder, LADDERS)}")
-
-    async def run() -> dict[str, Any]:
-        async with ForkCage(preload=CHECK_MODULES) as cage:
-            request = check_request(tree, LADDERS[ladder].scales, VOCAB_SIZE)
-            return await cage.run(CHECK_ENTRY, request, Policy(deadline_s=CHECK_DEADLINE_S))
-
+    request = check_request(
+        tree, _find_ladder(ladder).scales, VOCAB_SIZE, stages=STAGES if stages is None else stages, partial=partial
+    )
     try:
-        answer = asyncio.run(run())
+        report = await check_design(tree, request, cage, deadline_s=CHECK_DEADLINE_S, verdicts=verdicts)
     except JobFailed as failure:
-        return {"verdict": "unchecked", "findings": [unchecked(tree, failure).to_json()], "sizes": {}}
-    verdict = "sane" if is_sane(answer) else "rejected"
-    return {"verdict": verdict, "findings": answer["findings"], "sizes": answer["sizes"]}
+        return _without_report("unchecked", [unchecked(tree, failure)])
+    return {"verdict": "sane" if is_sane(report) else "rejected", **report}
+
+
+def _without_report(verdict: str, findings: Iterable[Finding]) -> dict[str, Any]:
+    listed = [finding.to_json() for finding in findings]
+    return {"verdict": verdict, "findings": listed, "sizes": {}, "stages": {}, "measures": {}}
+
+
+def _load_for_check(reference: str) -> UnitTree:
+    """A design by any reference; a single unit comes inside a block."""
+    from genesys.checker.surroundings import in_block
+
+    path = Path(reference)
+    if reference in library():
+        return in_block(library()[reference])
+    if not path.exists() and "/" in reference and reference.count("/") >= 1:
+        run, _, design = reference.rpartition("/")
+        return open_run(run).design(design).tree
+    tree = load_design(reference)
+    is_text = path.is_file() and path.suffix == ".py"
+    is_single = is_text and not tree.children and "\n# --- tree " not in path.read_text(encoding="utf-8")
+    return in_block(tree.unit) if is_single else tree
+
+
+def _find_ladder(name: str) -> Ladder:
+    if name not in LADDERS:
+        raise ConfigError(f"Cannot find ladder {name!r}: expected {', '.join(LADDERS)}.{suggest(name, LADDERS)}")
+    return LADDERS[name]
 
 
 def find_scale(name: str, ladder: Ladder | None = None) -> Scale:
@@ -286,11 +383,12 @@ def verify(
         JobFailed: The verification failed; the cause says why.
     """
     from cluster.spawn import cache_folder
-    from genesys.checker import CHECK_ENTRY, check_request, is_sane
-    from genesys.sandbox import ForkCage, Policy
+    from genesys.checker import VerdictCache, check_request, default_folder, is_sane
+    from genesys.sandbox import ForkCage
     from genesys.train.shards import prepare_shards
     from genesys.verification import VerificationRequest
     from genesys.verification import verify as run_verification
+    from genesys.verification.checking import check_design
 
     tree, found = load_design(reference), find_scale(scale)
     shards = prepare_shards(corpus, cache_folder())
@@ -298,7 +396,9 @@ def verify(
     async def run(folder: Path) -> VerificationReport:
         async with ForkCage() as cage:
             request = check_request(tree, [found], shards.vocab_size)
-            checked = await cage.run(CHECK_ENTRY, request, Policy(deadline_s=CHECK_DEADLINE_S))
+            checked = await check_design(
+                tree, request, cage, deadline_s=CHECK_DEADLINE_S, verdicts=VerdictCache(default_folder())
+            )
             if not is_sane(checked):
                 first = checked["findings"][-1]
                 raise ConfigError(
@@ -342,4 +442,4 @@ def _row_to_json(row: LeaderboardRow) -> dict[str, Any]:
     }
 
 
-__all__ = ["Design", "Run", "check", "compose", "evolve", "open_run", "verify"]
+__all__ = ["Design", "Run", "check", "check_folder", "compose", "evolve", "open_run", "verify"]

@@ -2,86 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
+import torch._dynamo  # the first operation on the meta device imports it: a second in every child, unless it is here
 
 from genesys.checker.behaviour import check_causality, check_gradient, check_run
+from genesys.checker.effectiveness import check_effectiveness, measures_as_json
+from genesys.checker.failures import failure_finding
+from genesys.checker.partial import excuse, fill_open_slots
+from genesys.checker.request import CHEAP_STAGES, EffectivenessPolicy, checker_version, policy_hash
+from genesys.checker.rules import STAGES, Stage
 from genesys.checker.static import check_static
 from genesys.errors import Finding
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.model import TunedSize, tune_sizes
+from genesys.model.unit_tests import run_unit_tests
 
-CHECKER_VERSION = "1"
 MAX_CHECKED_WIDTH = 128
+Outcome = Literal["passed", "failed", "skipped"]
 
 
 def check(request: Mapping[str, Any]) -> dict[str, Any]:
     """Check one design. Runs its code: an entry for `Cage.run`.
 
     Args:
-        request: `{"tree", "scales": [Scale fields], "vocab_size"}`.
+        request: As `check_request` makes it; of it `tree`, `scales` and `vocab_size` are required.
 
     Returns:
-        `{"design", "checker", "findings": [...], "sizes": {scale: {...}}}`; sane when no finding is an error.
+        `{"design", "checker", "policy", "findings": [...], "sizes": {scale: {...}}, "stages": {name: {"seconds",
+        "outcome"}}, "measures": {...}}`; sane when no finding is an error. The figures were made beside generated
+        code, which could have forged them.
     """
     torch.set_num_threads(1)
-    tree = UnitTree.from_json(request["tree"])
-    scales = [Scale(**fields) for fields in request["scales"]]
-    sizes: list[TunedSize] = []
-
-    def shape() -> list[Finding]:
-        sizes.extend(tune_sizes(tree, scales, request["vocab_size"]))
-        return [finding for size in sizes for finding in size.findings]
-
-    def widths() -> tuple[int, ...]:
-        tuned = sorted({min(size.shape.d_model, MAX_CHECKED_WIDTH) for size in sizes})
-        return tuned[0], (tuned[1] if len(tuned) > 1 else tuned[0] + scales[0].width_step)
-
-    stages: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
-        ("static", lambda: check_static(tree)),
-        ("shape", shape),
-        ("run", lambda: check_run(tree, widths())),
-        ("causality", lambda: check_causality(tree, widths()[0])),
-        ("gradient", lambda: check_gradient(tree, widths()[0])),
-    )
-    findings: list[Finding] = []
-    for name, stage in stages:
-        findings += _run_stage(tree, name, stage)
-        if any(finding.severity == "error" for finding in findings):
-            break
-    return {
-        "design": tree.design_id,
-        "checker": CHECKER_VERSION,
-        "findings": [finding.to_json() for finding in findings],
-        "sizes": {size.scale: asdict(size.shape) | {"n_params": size.n_params, "error": size.error} for size in sizes},
-    }
+    return _Check(request).report()
 
 
-def _run_stage(tree: UnitTree, name: str, stage: Callable[[], list[Finding]]) -> list[Finding]:
-    try:
-        return stage()
-    except Exception as error:  # generated code may raise anything: its failure is a finding
-        message = f"{type(error).__name__}: {error}"[:500]
-        return [
-            Finding(
-                rule=f"{name}-error",
-                unit=tree.unit.name,
-                line=_line_in_unit(error),
-                measured=message,
-                required=f"the {name} stage runs through",
-                hint="Repair the line; the message is Python's.",
-            )
-        ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StageResult:
+    seconds: float = 0.0
+    outcome: Outcome = "skipped"
 
 
-def _line_in_unit(error: Exception) -> int | None:
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename.startswith("<unit "):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+@dataclass(slots=True)
+class _Check:
+    """One check under way."""
+
+    request: Mapping[str, Any]
+    findings: list[Finding] = field(default_factory=list)
+    sizes: tuple[TunedSize, ...] = ()
+    measures: dict[str, Any] = field(default_factory=dict)
+    tree: UnitTree = field(init=False)
+
+    def report(self) -> dict[str, Any]:
+        """Run the stages and say what came of them."""
+        design = self.tree = UnitTree.from_json(self.request["tree"])
+        if self.request.get("partial", False):
+            self.tree, self.findings = fill_open_slots(design)
+        stages = self._run_stages()
+        return {
+            "design": design.design_id,
+            "checker": checker_version(),
+            "policy": policy_hash(self.request),
+            "findings": [finding.to_json() for finding in self.findings],
+            "sizes": {s.scale: asdict(s.shape) | {"n_params": s.n_params, "error": s.error} for s in self.sizes},
+            "stages": {name: asdict(result) for name, result in stages.items()},
+            "measures": self.measures,
+        }
+
+    def _run_stages(self) -> dict[Stage, _StageResult]:
+        results = dict.fromkeys(STAGES, _StageResult())
+        checks: Mapping[Stage, Callable[[], Iterable[Finding]]] = {
+            "static": lambda: check_static(self.tree),
+            "shape": self._shape,
+            "unit-tests": self._unit_tests,
+            "run": lambda: check_run(self.tree, self._widths()),
+            "causality": lambda: check_causality(self.tree, self._widths()[0]),
+            "gradient": lambda: check_gradient(self.tree, self._widths()[0]),
+            "effectiveness": self._effectiveness,
+        }
+        is_filled = bool(self.findings)
+        for name, stage in checks.items():
+            if name not in self.request.get("stages", CHEAP_STAGES):
+                continue
+            started = time.perf_counter()
+            found = list(self._guarded(name, stage))
+            self.findings += excuse(found) if is_filled else found
+            failed = any(finding.severity == "error" for finding in self.findings)
+            seconds = round(time.perf_counter() - started, 4)
+            results[name] = _StageResult(seconds=seconds, outcome="failed" if failed else "passed")
+            if failed:
+                break
+        return results
+
+    def _guarded(self, name: Stage, stage: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
+        try:
+            return list(stage())
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # generated code may raise anything, SystemExit too: its failure is a finding
+            return [failure_finding(f"{name}-error", error, self.tree, f"the {name} stage runs through")]
+
+    def _shape(self) -> list[Finding]:
+        scales = [Scale(**fields) for fields in self.request["scales"]]
+        self.sizes = tune_sizes(self.tree, scales, self.request["vocab_size"])
+        return [finding for size in self.sizes for finding in size.findings]
+
+    def _widths(self) -> tuple[int, int]:
+        """The two widths at which the design runs for real: those of the lowest scales, or one step apart."""
+        tuned = sorted({min(size.shape.d_model, MAX_CHECKED_WIDTH) for size in self.sizes})
+        return tuned[0], (tuned[1] if len(tuned) > 1 else tuned[0] + self.request["scales"][0]["width_step"])
+
+    def _unit_tests(self) -> Iterable[Finding]:
+        for unit in self.tree.units():
+            try:
+                run_unit_tests(unit)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                yield failure_finding("unit-test", error, self.tree, f"the tests in the text of {unit.name} pass")
+
+    def _effectiveness(self) -> list[Finding]:
+        result = check_effectiveness(self.tree, EffectivenessPolicy(**self.request.get("effectiveness", {})))
+        self.measures |= measures_as_json(result)
+        return result.findings

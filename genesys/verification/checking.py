@@ -1,0 +1,29 @@
+"""One design checked in a child process of its own, unless its verdict is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genesys.checker import CHECK_ENTRY, VerdictCache
+from genesys.gau import UnitTree
+from genesys.sandbox import Cage, Policy
+
+
+async def check_design(
+    tree: UnitTree, request: Mapping[str, Any], cage: Cage, *, deadline_s: float, verdicts: VerdictCache | None = None
+) -> dict[str, Any]:
+    """The checker's report on a design: the one kept, or a fresh one, which is then kept.
+
+    Args:
+        request: As `check_request` makes it of `tree`.
+
+    Raises:
+        JobFailed: The check gave no verdict; nothing is kept then.
+    """
+    if verdicts is not None and (kept := verdicts.get(request, tree)) is not None:
+        return kept
+    report = await cage.run(CHECK_ENTRY, request, Policy(deadline_s=deadline_s))
+    if verdicts is not None:
+        verdicts.put(request, tree, report)
+    return report
