@@ -47,19 +47,19 @@ _REQUIRED: Mapping[Level, tuple[frozenset[Layer], ...]] = {
 """For each level, groups of layers of which one must be in force."""
 
 
-def missing(level: Level, in_force: Iterable[str]) -> tuple[str, ...]:
+def missing(level: Level, in_force: Iterable[Layer]) -> tuple[str, ...]:
     """What a level demands and a host does not give: names of layers, alternatives joined by "or"."""
     have = set(in_force)
     return tuple(" or ".join(sorted(group)) for group in _REQUIRED[level] if not group & have)
 
 
-def reached(in_force: Iterable[str]) -> Level:
+def reached(in_force: Iterable[Layer]) -> Level:
     """The highest level that some layers make."""
     have = set(in_force)
     return next(level for level in LEVELS if not missing(level, have))
 
 
-def require(level: Level, layers: Mapping[str, str]) -> None:
+def require(level: Level, layers: Mapping[Layer, str]) -> None:
     """Refuse to go on below a level.
 
     Args:
