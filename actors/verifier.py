@@ -20,7 +20,7 @@ from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evolution.events import LeaseRefunded, VerificationFailed, VerificationRecorded
 from genesys.sandbox import Cage, ForkCage
 from genesys.storage import RunStore, content_hash
-from genesys.verification import VerificationRequest, read_progress, verify
+from genesys.verification import Scorer, VerificationRequest, read_progress, verify
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +56,10 @@ class Verifier(Batched):
 
     def __init__(
         self, name: str, tree: TreeHandle, settings: VerifierSettings, data: Data, *, cage: Cage | None = None,
-        objects: Objects | None = None,
+        scorer: Scorer | None = None, objects: Objects | None = None,
     ) -> None:  # fmt: skip
         self._name, self._tree, self._settings, self._data = name, tree, settings, data
-        self._cage = cage or ForkCage()
+        self._cage, self._scorer = cage or ForkCage(), scorer
         self._objects = objects or RayObjects()
         self._store = RunStore(settings.run_folder)
         self._task: VerifyTask | None = None
@@ -100,7 +100,7 @@ class Verifier(Batched):
     async def _outcome(self, task: VerifyTask) -> Outcome:
         """Verify, and say it in the books' words: recorded, failed by the design's fault, or refunded."""
         try:
-            report = await verify(await self._request(task), self._cage)
+            report = await verify(await self._request(task), self._cage, scorer=self._scorer)
             if report.design_id != task.design:
                 raise JobFailed("integrity", f"trained {report.design_id[:12]}, asked for {task.design[:12]}")
         except JobFailed as failure:

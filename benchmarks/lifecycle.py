@@ -29,7 +29,7 @@ from cluster.session import ray_session
 from cluster.spawn import Spawned, spawn_scheduler, spawn_tree
 from genesys.config import RunConfig
 from genesys.storage import RunStore
-from genesys.testing.null_cage import NullCage
+from genesys.testing.null_cage import NullCage, NullScorer
 
 N_DESIGNERS, N_VERIFIERS, N_LANES = 1, 1, 48  # an actor serves several lanes, so that calls overlap
 GOAL_DESIGNS_PER_S = 200.0
@@ -51,7 +51,7 @@ async def _run(folder: Path, n_designs: int) -> float:
         "Designer", tree, plan.ladder.scales, 257, cage=NullCage()
     )
     verifier = VerifierActor.options(num_cpus=0, max_concurrency=N_LANES).remote(
-        "Verifier", tree, settings, data, cage=NullCage()
+        "Verifier", tree, settings, data, cage=NullCage(), scorer=NullScorer()
     )
     designers, verifiers = ServiceHandle(designer), ServiceHandle(verifier)
     driver = Driver(

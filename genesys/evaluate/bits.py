@@ -1,25 +1,23 @@
-"""Bits per byte of held-out documents, under a model and under the unigram baseline.
+"""Losses from raw logits, and bits per byte of held-out documents beside the unigram baseline.
 
-Nats are summed over all predicted tokens, boundaries included; the divisor counts real bytes alone.
+numpy only: the trusted side, which never imports torch, computes every committed loss with this. Nats are summed over
+all predicted tokens, boundaries included; the divisor counts real bytes alone.
+
+Shapes: N rows, L length, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from genesys.errors import JobFailed
 from genesys.evaluate.splits import END_OF_TEXT
 
 Documents = Sequence[NDArray[np.int64]]
-_BATCH_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,32 +33,38 @@ class BitsPerByte:
     n_documents: int
 
 
-def token_nats(model: nn.Module, documents: Documents, context: int) -> list[NDArray[np.float64]]:
-    """The loss of each token of each document, in nats.
+def target_nats(logits_NLV: NDArray[np.float32], targets_NL: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The loss of each target, -log softmax, in nats; (N, L). Not finite where the logits are not."""
+    peaks_NL1 = logits_NLV.max(-1, keepdims=True)
+    chosen_NL = np.take_along_axis(logits_NLV, targets_NL[..., None], -1)[..., 0]
+    sums_NL = np.exp(logits_NLV - peaks_NL1).sum(-1, dtype=np.float64)
+    nats_NL: NDArray[np.float64] = np.log(sums_NL) + (peaks_NL1[..., 0].astype(np.float64) - chosen_NL)
+    return nats_NL
 
-    The documents form one stream, led by a boundary token and cut into windows of `context` as in training, so every
-    token is predicted exactly once, from the part of its window before it.
+
+def windows(documents: Documents, context: int) -> list[NDArray[np.int64]]:
+    """Documents as rows of inputs and next tokens: one array (R, context + 1), then a shorter one (1, rest + 1) if
+    tokens are left over.
+
+    The documents form one stream, led by a boundary token and cut as in training, so that every token is a target
+    exactly once, predicted from the part of its window before it.
     """
-    stream = torch.from_numpy(np.concatenate([np.array([END_OF_TEXT]), *documents]))
-    whole = (len(stream) - 1) // context
-    inputs, targets = stream[:-1], stream[1:]
-    losses = []
-    for start in range(0, whole, _BATCH_ROWS):
-        part = slice(start * context, min(whole, start + _BATCH_ROWS) * context)
-        losses.append(_losses(model, inputs[part].view(-1, context), targets[part].view(-1, context)))
-    if len(inputs) > whole * context:  # a shorter window at the end: no token goes unpredicted
-        losses.append(_losses(model, inputs[whole * context :][None], targets[whole * context :][None]))
-    nats = torch.cat(losses).double().numpy()
-    if not np.isfinite(nats).all():
-        raise JobFailed("non-finite", "Cannot evaluate: a loss on held-out text is not finite; expected finite logits.")
-    return np.split(nats, np.cumsum([len(d) for d in documents])[:-1])
+    stream = np.concatenate([np.array([END_OF_TEXT]), *documents])
+    n = (len(stream) - 1) // context
+    cut = [stream[np.arange(n)[:, None] * context + np.arange(context + 1)], stream[n * context :][None]]
+    return [rows for rows in cut if len(rows) and rows.shape[1] > 1]
 
 
-def unigram_nats(train_tokens: NDArray[np.int64], documents: Documents, vocab_size: int) -> list[NDArray[np.float64]]:
-    """The loss of each token under the training split's token frequencies, one added to every count."""
-    counts = np.bincount(train_tokens, minlength=vocab_size) + 1
-    nats = -np.log(counts / counts.sum())
-    return [nats[document] for document in documents]
+def by_document(nats: Sequence[NDArray[np.float64]], documents: Documents) -> list[NDArray[np.float64]]:
+    """The losses of `windows`, dealt back to the documents that the targets stand in."""
+    flat = np.concatenate([part.ravel() for part in nats])
+    return np.split(flat, np.cumsum([len(document) for document in documents])[:-1])
+
+
+def unigram_nats(counts_V: NDArray[np.int64], documents: Documents) -> list[NDArray[np.float64]]:
+    """The loss of each token under the training split's token counts, one added to each."""
+    nats_V = -np.log((counts_V + 1) / (counts_V + 1).sum())
+    return [nats_V[document] for document in documents]
 
 
 def bits_per_byte(
@@ -74,16 +78,3 @@ def bits_per_byte(
     resampled = sums[picks].sum(1) / sizes[picks].sum(1) / math.log(2)
     se = float(resampled.std(ddof=1)) if len(sums) > 1 else 0.0
     return BitsPerByte(value=float(value), se=se, n_bytes=int(sizes.sum()), n_documents=len(sums))
-
-
-@torch.no_grad()
-def mean_loss(model: Callable[[Tensor], Tensor], rows_RL: Tensor) -> float:
-    """Mean loss over rows of inputs and next tokens, nats per token."""
-    losses = [_losses(model, part[:, :-1], part[:, 1:]) for part in rows_RL.split(_BATCH_ROWS)]
-    return float(torch.cat(losses).double().mean())
-
-
-@torch.no_grad()
-def _losses(model: Callable[[Tensor], Tensor], inputs_BL: Tensor, targets_BL: Tensor) -> Tensor:
-    logits_BLV = model(inputs_BL).float()
-    return F.cross_entropy(logits_BLV.flatten(0, 1), targets_BL.flatten(), reduction="none")

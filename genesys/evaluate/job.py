@@ -1,73 +1,79 @@
-"""The evaluation and the probes as entries of caged child processes: JSON in, JSON out."""
+"""The evaluation and the probes as entries of caged child processes: JSON and rows of tokens in, raw logits out.
+
+Nothing here computes a figure that counts: generated code shares this process and could forge it. The trusted side
+(`genesys.verification`) draws the rows, keeps the targets, and computes the figures from the logits.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from genesys.evaluate.bits import bits_per_byte, mean_loss, token_nats, unigram_nats
-from genesys.evaluate.splits import open_splits, validation_rows
+from genesys.evaluate.probes import probe_logits, probe_task, train_probe
 from genesys.evaluate.weights import load_weights
 from genesys.gau import UnitTree
-from genesys.ladder import Scale
 from genesys.model import ModelShape, build_model
 
-MAX_TEST_BYTES = 65_536
+_BATCH_TOKENS = 2048
 
 
-def evaluate(request: dict[str, Any]) -> dict[str, Any]:
-    """Measure saved weights on held-out text.
+def logits(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a model over rows of tokens and leave its raw logits.
 
     Args:
-        request: `tree`, `shape`, `scale`, `shards`, `seed` as for the training; `weights` (path of the safetensors
-            file), `n_threads`, and `max_test_bytes` (whole documents of the test split up to this size are read).
+        request: `tree`, `shape`, `seed`, `embedding_std`, `n_threads`; `probe`: whether tokens are embedded as a
+            probe's are; `weights`: path of the safetensors file; `passes`: what to run, in this order, each with
+            `rows` (path of raw little-endian int32, row by row), `length` (tokens in a row), `logits` (path to
+            write) and `trained` (false: with the initial weights; those come first).
 
     Returns:
-        The hash of the weights that were read, the validation loss on the trainer's rows, the same loss of an
-        untrained copy, and bits per byte on the test split with a standard error, beside the unigram model's.
+        `design_id` and `weights_sha256` of what was built and read. Each `logits` file holds raw little-endian
+        float32 of shape (rows, length, V).
 
     Raises:
-        JobFailed: The weights or the shards are not what they should be, or a loss is not finite.
+        JobFailed: The weights are not those of the design.
     """
     torch.set_num_threads(int(request.get("n_threads", 1)))
     tree, shape = UnitTree.from_json(request["tree"]), ModelShape(**request["shape"])
-    scale = Scale(**request["scale"])
-    context = scale.context
-    splits = open_splits(Path(request["shards"]))
-    rows = validation_rows(splits.tokens("val"), context)
-    model = build_model(tree, shape, seed=int(request["seed"]), embedding_std=scale.embedding_std).eval()
-    untrained_val_loss_nats = mean_loss(model, rows)
-    weights_sha256 = load_weights(model, Path(request["weights"]), design_id=tree.design_id)
-    documents = splits.documents("test", int(request.get("max_test_bytes", MAX_TEST_BYTES)))
-    test = bits_per_byte(token_nats(model, documents, context), documents)
-    unigram = bits_per_byte(unigram_nats(splits.tokens("train"), documents, shape.vocab_size), documents)
-    return {
-        "weights_sha256": weights_sha256,
-        "design_id": tree.design_id,
-        "shards_hash": splits.hash,
-        "val_loss_nats": mean_loss(model, rows),
-        "untrained_val_loss_nats": untrained_val_loss_nats,
-        "test_bpb": test.value,
-        "test_bpb_se": test.se,
-        "unigram_bpb": unigram.value,
-        "n_test_bytes": test.n_bytes,
-        "n_test_documents": test.n_documents,
-    }
+    model = build_model(tree, shape, seed=int(request["seed"]), embedding_std=float(request["embedding_std"])).eval()
+    weights_sha256 = ""
+    for item in request["passes"]:
+        if item["trained"] and not weights_sha256:
+            weights_sha256 = load_weights(model, Path(request["weights"]), design_id=tree.design_id)
+        _write_logits((lambda tokens: probe_logits(model, tokens)) if request.get("probe") else model, item)
+    return {"design_id": tree.design_id, "weights_sha256": weights_sha256}
+
+
+@torch.no_grad()
+def _write_logits(answer: Callable[[Tensor], Tensor], item: dict[str, Any]) -> None:
+    length = int(item["length"])
+    rows_NL = torch.from_numpy(np.fromfile(item["rows"], dtype="<i4").astype(np.int64)).view(-1, length)
+    with open(item["logits"], "wb") as file:
+        for part_BL in rows_NL.split(max(1, _BATCH_TOKENS // length)):
+            answer(part_BL).float().contiguous().numpy().astype("<f4", copy=False).tofile(file)
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
-    """Train and test fresh copies of a design's block on synthetic tasks.
+    """Train fresh copies of a design's block on synthetic tasks.
 
     Args:
-        request: `tree`, `probes` (their names), `seed`, `n_threads`.
+        request: `tree`, `probes` (their names), `seed`, `n_threads`, `out` (folder for `<name>.safetensors`).
 
     Returns:
-        `probes`: for each probe, by name, what `genesys.evaluate.probes.ProbeResult` holds; `design_id`; `seconds`.
+        `probes`: for each probe, by name, what `genesys.evaluate.probes.ProbeTraining` holds; `design_id`; `seconds`.
     """
-    from genesys.evaluate.probes import run_probes
-
     torch.set_num_threads(int(request.get("n_threads", 1)))
-    tree = UnitTree.from_json(request["tree"])
-    return {"design_id": tree.design_id, **run_probes(tree, request["probes"], seed=int(request["seed"]))}
+    started = time.monotonic()
+    tree, out, seed = UnitTree.from_json(request["tree"]), Path(request["out"]), int(request["seed"])
+    trained = {
+        name: asdict(train_probe(tree, probe_task(name), out / f"{name}.safetensors", seed=seed))
+        for name in request["probes"]
+    }
+    return {"design_id": tree.design_id, "probes": trained, "seconds": time.monotonic() - started}

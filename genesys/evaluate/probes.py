@@ -8,78 +8,88 @@ time there is. All designs get the same steps; who has solved a task stops early
 Each token comes with the one before it (`_embed`): joining neighbours is what takes attention thousands of steps to
 learn, while finding a place by its content is what tells designs apart. A convolution gains one token of reach by it.
 
-A probe's weights are not those that law 1 speaks of; their hash is recorded apart. Source: Arora et al. 2023
-("Zoology"), Poli et al. 2024 ("MAD").
+Here a probe is only trained: the trusted side draws the test rows, which this process never sees, and scores them from
+the raw logits (`genesys.verification.probing`). A probe's weights are not those that law 1 speaks of; their hash is
+recorded apart. Source: Arora et al. 2023 ("Zoology"), Poli et al. 2024 ("MAD").
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genesys.errors import ConfigError, JobFailed, suggest
-from genesys.evaluate.tasks import NO_ANSWER, TASKS, Task
+from genesys.evaluate.tasks import (
+    CHECK_STREAM,
+    NO_ANSWER,
+    PROBE_D_MODEL,
+    PROBE_EMBEDDING_STD,
+    PROBE_N_BLOCKS,
+    TASKS,
+    TRAIN_STREAM,
+    Task,
+    task_stream,
+)
+from genesys.evaluate.weights import save_weights
 from genesys.gau import UnitTree
 from genesys.model import GAM, ModelShape, build_model
 
-PASS_ACCURACY = 0.9
-_D_MODEL, _N_BLOCKS = 64, 2
-_EMBEDDING_STD = 0.3
 _LEARNING_RATES = (3e-3, 1e-2)
 _N_TRIAL_STEPS, _MAX_STEPS = 20, 240
 _BATCH_ROWS = 16
 _CHECK_EVERY, _SOLVED = 20, 0.97
-_N_TEST_ROWS = 256
-_TRAIN_STREAM, _CHECK_STREAM, _TEST_STREAM = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeResult:
-    """One probe of one design.
+class ProbeTraining:
+    """How the training of one probe went.
 
     Attributes:
-        accuracy: On fresh sequences, at the places where an answer is asked.
-        chance: Analytic accuracy of an answer that ignores the sequence.
-        se: Standard error over sequences.
         n_steps: Of the training that counts, trials not included.
-        weights_sha256: Of the probed model's parameters.
+        weights_sha256: Of the safetensors file that it left.
     """
 
-    name: str
-    accuracy: float
-    chance: float
-    se: float
     peak_lr: float
     n_steps: int
     seconds: float
     weights_sha256: str
 
 
-def run_probes(tree: UnitTree, names: Sequence[str], *, seed: int) -> dict[str, Any]:
-    """Run some probes; `{"seconds", "probes": {name: fields of ProbeResult}}`.
+def probe_task(name: str) -> Task:
+    """A probe's task.
 
     Raises:
         ConfigError: No such probe.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"Cannot run probe {name!r}; expected one of {', '.join(TASKS)}.{suggest(name, TASKS)}")
+    return TASKS[name]
+
+
+def probe_model(tree: UnitTree, task: Task, *, seed: int) -> GAM:
+    """The untrained model of a probe."""
+    shape = ModelShape(vocab_size=task.vocab_size, d_model=PROBE_D_MODEL, n_blocks=PROBE_N_BLOCKS)
+    return build_model(tree, shape, seed=seed, embedding_std=PROBE_EMBEDDING_STD)
+
+
+def probe_logits(model: GAM, tokens_BL: Tensor) -> Tensor:
+    """What a probed model answers at every place, (B, L, V)."""
+    return model.head(model.hidden(_embed(model, tokens_BL)))
+
+
+def train_probe(tree: UnitTree, task: Task, weights: Path, *, seed: int, max_steps: int = _MAX_STEPS) -> ProbeTraining:
+    """Train a fresh model of the design on a task and leave its weights as a file.
+
+    Raises:
         JobFailed: A loss or a gradient is not finite at both learning rates.
     """
-    for name in names:
-        if name not in TASKS:
-            raise ConfigError(f"Cannot run probe {name!r}; expected one of {', '.join(TASKS)}.{suggest(name, TASKS)}")
-    started = time.monotonic()
-    results = [run_probe(tree, TASKS[name], seed=seed) for name in names]
-    return {"seconds": time.monotonic() - started, "probes": {result.name: asdict(result) for result in results}}
-
-
-def run_probe(tree: UnitTree, task: Task, *, seed: int, max_steps: int = _MAX_STEPS) -> ProbeResult:
-    """Train a fresh model of the design on a task and test it on sequences it has not seen."""
     started = time.monotonic()
     trials = sorted(
         (_Trial(tree, task, lr, seed, max_steps) for lr in _LEARNING_RATES), key=lambda t: t.run(_N_TRIAL_STEPS)
@@ -88,16 +98,11 @@ def run_probe(tree: UnitTree, task: Task, *, seed: int, max_steps: int = _MAX_ST
     if not math.isfinite(best.loss):
         raise JobFailed("non-finite", f"Cannot probe {task.name}: the loss is not finite at any learning rate.")
     best.finish()
-    accuracy, se = best.test()
-    return ProbeResult(
-        name=task.name,
-        accuracy=accuracy,
-        chance=task.chance,
-        se=se,
+    return ProbeTraining(
         peak_lr=best.peak_lr,
         n_steps=best.n_steps,
+        weights_sha256=save_weights(best.model, weights, design_id=tree.design_id),
         seconds=time.monotonic() - started,
-        weights_sha256=_digest(best.model),
     )
 
 
@@ -105,8 +110,7 @@ class _Trial:
     """One model on one task at one learning rate; runs a few steps, and on from there if it is the better one."""
 
     def __init__(self, tree: UnitTree, task: Task, peak_lr: float, seed: int, max_steps: int) -> None:
-        shape = ModelShape(vocab_size=task.vocab_size, d_model=_D_MODEL, n_blocks=_N_BLOCKS)
-        self.model = build_model(tree, shape, seed=seed, embedding_std=_EMBEDDING_STD)
+        self.model = probe_model(tree, task, seed=seed)
         self.peak_lr, self.n_steps, self.loss = peak_lr, 0, math.inf
         self._task, self._seed, self._max_steps = task, seed, max_steps
         self._steps = self._train()
@@ -126,7 +130,7 @@ class _Trial:
     def finish(self) -> None:
         """Train until the task is solved or the steps are spent."""
         while (
-            self.n_steps < self._max_steps and not self._accuracies(_CHECK_STREAM + self.n_steps, 32).mean() >= _SOLVED
+            self.n_steps < self._max_steps and not self._accuracies(CHECK_STREAM + self.n_steps, 32).mean() >= _SOLVED
         ):
             self.run(_CHECK_EVERY)
             if not math.isfinite(self.loss):
@@ -134,17 +138,12 @@ class _Trial:
                     "non-finite", f"Cannot probe {self._task.name}: the loss is not finite at step {self.n_steps}."
                 )
 
-    def test(self) -> tuple[float, float]:
-        """Accuracy on held-out sequences, and its standard error over them."""
-        accuracies = self._accuracies(_TEST_STREAM, _N_TEST_ROWS)
-        return float(accuracies.mean()), float(accuracies.std(correction=1) / math.sqrt(len(accuracies)))
-
     def _train(self) -> Iterator[float]:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.peak_lr, betas=(0.9, 0.98), weight_decay=0.0)
-        data = _generator(self._seed, _TRAIN_STREAM, self._task.name)
+        data = task_stream(self._seed, TRAIN_STREAM, self._task.name)
         self.model.train()
         while self.n_steps < self._max_steps:
-            tokens, answers = self._task.sample(_BATCH_ROWS, data)
+            tokens, answers = map(torch.from_numpy, self._task.sample(_BATCH_ROWS, data))
             asked = answers != NO_ANSWER
             loss = F.cross_entropy(self._logits(tokens, asked), answers[asked])
             optimizer.zero_grad()
@@ -168,8 +167,9 @@ class _Trial:
     def _accuracies(self, stream: int, n_rows: int) -> Tensor:
         """Share of right answers in each of `n_rows` fresh sequences."""
         self.model.eval()
-        tokens, answers = self._task.sample(n_rows, _generator(self._seed, stream, self._task.name))
-        right = (self.model.head(self.model.hidden(_embed(self.model, tokens))).argmax(-1) == answers).sum(1)
+        drawn = self._task.sample(n_rows, task_stream(self._seed, stream, self._task.name))
+        tokens, answers = map(torch.from_numpy, drawn)
+        right = (probe_logits(self.model, tokens).argmax(-1) == answers).sum(1)
         self.model.train()
         return right.double() / (answers != NO_ANSWER).sum(1)
 
@@ -178,15 +178,3 @@ def _embed(model: GAM, tokens_BL: Tensor) -> Tensor:
     """Each token's embedding, plus that of the token before it with its channels rolled by one, (B, L, D)."""
     x_BLD: Tensor = model.embedding(tokens_BL)
     return x_BLD + F.pad(x_BLD, (0, 0, 1, 0))[:, :-1].roll(1, dims=-1)
-
-
-def _generator(seed: int, stream: int, name: str) -> torch.Generator:
-    digest = hashlib.sha256(repr((seed, stream, name)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-def _digest(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

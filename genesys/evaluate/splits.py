@@ -1,7 +1,7 @@
 """The evaluation's own reading of token shards, independent of the trainer's.
 
 Two readings that must give one loss are a better check (law 1) than one reading used twice. The format is that of
-`genesys.train.shards`; the rows are those of `genesys.train.packing`, and a test holds the two equal.
+`genesys.train.shards`; the rows are those of `genesys.train.packing`, and a test holds the two equal. numpy only.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from genesys.errors import JobFailed
 
@@ -69,9 +67,10 @@ def open_splits(path: Path) -> SplitFiles:
         ) from None
 
 
-def validation_rows(tokens: NDArray[np.int64], context: int) -> Tensor:
+def validation_rows(tokens: NDArray[np.int64], context: int) -> NDArray[np.int64]:
     """The fixed rows of the validation loss; shape (R, context + 1), R at most 64, evenly spread over the split."""
     n_rows = (len(tokens) - 1) // context
     n = min(n_rows, N_VALIDATION_ROWS)
     starts = (np.arange(n) * n_rows // n) * context
-    return torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)])
+    rows: NDArray[np.int64] = tokens[starts[:, None] + np.arange(context + 1)]
+    return rows

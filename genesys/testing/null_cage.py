@@ -1,12 +1,14 @@
-"""A cage that runs nothing: every job is answered at once, with figures made from the design's id.
+"""A cage that runs nothing and a scorer that measures nothing: every job is answered at once, with figures made from
+the design's id.
 
-For tests and benchmarks of what surrounds the jobs. It shares the format of the real answers, integrity included.
+For tests and benchmarks of what surrounds the jobs. They share the format of the real answers, integrity included.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -14,12 +16,15 @@ from typing import Any
 
 from genesys.gau import UnitTree
 from genesys.sandbox import Policy
+from genesys.verification.jobs import Jobs
+from genesys.verification.logits import CagedModel
 
 UNIGRAM_BPB = 5.0
+N_PARAMS = 1000
 
 
 class NullCage:
-    """Answers the entries of checker, train and evaluate.
+    """Answers the entries of the checker and the training, and those that `NullScorer` asks for.
 
     Args:
         seconds: How long each job pretends to take.
@@ -36,6 +41,19 @@ class NullCage:
         return answers[entry.partition(":")[2]](tree, request)
 
 
+class NullScorer:
+    """Asks the cage for the figures that the real scorer computes itself. Only for a `NullCage`."""
+
+    async def text(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
+        """See `genesys.verification.Scorer`."""
+        return await jobs.run("evaluate", "null:evaluate", {"tree": model.tree}, Policy())
+
+    async def probes(self, jobs: Jobs, design_id: str) -> dict[str, Any]:
+        """See `genesys.verification.Scorer`."""
+        request = {"tree": jobs.request.tree, "probes": jobs.request.scale["probes"]}
+        return await jobs.run("probe", "null:probe", request, Policy())
+
+
 def quality(design: str) -> float:
     """What a design gains on the unigram model, in bits per byte: between 1 and 2, always the same for a design."""
     return 1.0 + Random(design).random()
@@ -47,7 +65,7 @@ def _check(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
             "vocab_size": request["vocab_size"],
             "d_model": scale["d_model"],
             "n_blocks": scale["n_blocks"],
-            "n_params": 1000,
+            "n_params": N_PARAMS,
             "error": 0.0,
         }
         for scale in request["scales"]
@@ -57,10 +75,10 @@ def _check(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _train(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
     weights = Path(request["out"]) / "weights.safetensors"
-    weights.write_bytes(tree.design_id.encode())
+    weights.write_bytes(_weights(tree))
     return _common(tree) | {
         "weights": str(weights),
-        "n_params": 1000,
+        "n_params": N_PARAMS,
         "n_tokens": request["scale"]["n_tokens"],
         "tokens_per_s": 1.0,
         "software": {},
@@ -76,10 +94,17 @@ def _evaluate(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _weights(tree: UnitTree) -> bytes:
+    """A safetensors file of `N_PARAMS` zeros that names the design."""
+    tensor = {"dtype": "U8", "shape": [N_PARAMS], "data_offsets": [0, N_PARAMS]}
+    header = json.dumps({"__metadata__": {"design_id": tree.design_id}, "zeros": tensor}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(N_PARAMS)
+
+
 def _common(tree: UnitTree) -> dict[str, Any]:
     return {
         "design_id": tree.design_id,
-        "weights_sha256": hashlib.sha256(tree.design_id.encode()).hexdigest(),
+        "weights_sha256": hashlib.sha256(_weights(tree)).hexdigest(),
         "shards_hash": "null",
         "val_loss_nats": 3.5 - quality(tree.design_id),
     }

@@ -46,7 +46,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     torch.set_num_threads(int(request.get("n_threads", 1)))
     tree, shape = UnitTree.from_json(request["tree"]), ModelShape(**request["shape"])
-    shards, out = load_shards(Path(request["shards"])), Path(request["out"])
+    shards, out = load_shards(Path(request["shards"]), splits=("train", "val")), Path(request["out"])
     _check_vocabulary(shape, shards)
     out.mkdir(parents=True, exist_ok=True)
     plan = TrainingPlan(

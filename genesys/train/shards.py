@@ -94,11 +94,12 @@ def write_shards(corpus: Corpus, folder: Path) -> Shards:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_shards(path: Path, *, verify: bool = False) -> Shards:
+def load_shards(path: Path, *, splits: Sequence[Split] = SPLITS, verify: bool = False) -> Shards:
     """Open prepared shards.
 
     Args:
         path: The folder.
+        splits: Whose files are looked at; those of the others need not be there (a caged training lacks the test split).
         verify: Also read every file and compare its SHA-256; sizes are always compared.
 
     Raises:
@@ -108,6 +109,8 @@ def load_shards(path: Path, *, verify: bool = False) -> Shards:
         text = (path / "manifest.json").read_text(encoding="utf-8")
         manifest: dict[str, Any] = json.loads(text)
         for name, entry in manifest["files"].items():
+            if name.partition(".")[0] not in splits:
+                continue
             if (path / name).stat().st_size != entry["n_bytes"]:
                 raise ValueError(f"{name} has {(path / name).stat().st_size} bytes, not {entry['n_bytes']}")
             if verify and _sha256((path / name).read_bytes()) != entry["sha256"]:

@@ -1,7 +1,7 @@
 """Law 1: the evaluated weights are the trained weights.
 
-A check of claims that two child processes make. It catches mix-ups and broken checkpoints; it does not cover a design
-that forges both answers, which needs a scorer outside its reach.
+The training's answer is a claim; the scores are the trusted side's own (`genesys.verification.score`). A design that
+forges the claim can at most fail here: no figure of the claim is committed as a score.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Answer = Mapping[str, Any]
 
 
 def check_integrity(train_answer: Answer, eval_answer: Answer) -> tuple[Finding, ...]:
-    """Compare what the training and the evaluation say of one design; empty when all holds.
+    """Compare what the training says of a design with what its evaluation found; empty when all holds.
 
     NaN passes no check: every comparison is written so that it must be true.
     """

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from genesys.verification.claims import tail_of
+
+TRAINING_FOLDER = "training"
+"""The part of a verification's folder that its training job may write to."""
 _TAIL_BYTES = 4096
 
 
@@ -20,36 +27,29 @@ class VerificationProgress:
 
 
 def write_stage(folder: Path, stage: str) -> None:
-    """Leave the name of the stage for `read_progress`."""
+    """Leave the name of the stage for `read_progress`; by a rename, which follows no link."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "stage").write_text(stage, encoding="utf-8")
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False) as file:
+        file.write(stage)
+    os.replace(file.name, folder / "stage")
 
 
 def read_progress(folder: str | Path) -> VerificationProgress:
-    """Read the stage and the last whole line of `progress.jsonl`; what is missing or cut short reads as not begun."""
+    """Read the stage, and the last sound line of the training's `progress.jsonl`.
+
+    Generated code can write the lines: what is no regular file, is cut short, or is not a line of finite numbers of the
+    right kind reads as not begun. At most 4 kB are read.
+    """
     folder = Path(folder)
-    try:
-        stage = (folder / "stage").read_text(encoding="utf-8")
-    except OSError:
-        stage = ""
-    for line in reversed(_last_lines(folder / "progress.jsonl")):
+    stage = tail_of(folder / "stage", 64).decode("ascii", errors="replace")
+    for line in reversed(tail_of(folder / TRAINING_FOLDER / "progress.jsonl", _TAIL_BYTES).splitlines()):
         try:
             seen = json.loads(line)
-            return VerificationProgress(
-                stage=stage,
-                n_tokens=int(seen["n_tokens"]),
-                loss_nats=float(seen["loss"]),
-                tokens_per_s=float(seen["tokens_per_s"]),
-            )
-        except (ValueError, KeyError, TypeError):
-            continue  # the line being written just now
+            loss, tokens_per_s = float(seen["loss"]), float(seen["tokens_per_s"])
+            if math.isfinite(loss) and math.isfinite(tokens_per_s):
+                return VerificationProgress(
+                    stage=stage, n_tokens=int(seen["n_tokens"]), loss_nats=loss, tokens_per_s=tokens_per_s
+                )
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue  # the line being written just now, or nonsense
     return VerificationProgress(stage=stage)
-
-
-def _last_lines(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            return file.read().decode("utf-8", errors="replace").splitlines()
-    except OSError:
-        return []

@@ -45,11 +45,14 @@ class VerificationRequest(_Record):
         shape: Its tuned size there: vocab_size, d_model, n_blocks.
         scale: The fields of the `Scale`.
         shards: Folder of token shards.
-        out: Folder for weights, checkpoints and progress; a second try there resumes the first.
+        out: Folder for weights, checkpoints and progress; a second try there resumes the first. One design's alone:
+            what a training leaves there is believed by the next training there, though by nobody else.
         probes: Whether the scale's synthetic probes run.
         probe_cache: Folder in which probe answers are kept by (design, probe, seed): they do not depend on the
             scale, so that a promoted design is not probed again. Empty: no cache.
         deadline_s: Wall-clock limit of the whole verification.
+        memory_mb: Limit of one caged job; 0 for half of the host's memory, which bounds a runaway design and lets any
+            that fits the host through: how much an honest design takes is not known beforehand.
     """
 
     tree: Mapping[str, Any]
@@ -63,6 +66,7 @@ class VerificationRequest(_Record):
     probe_cache: str = ""
     checkpoint_every_s: float = 30.0
     deadline_s: float = 1800.0
+    memory_mb: int = 0
 
     @property
     def recipe_hash(self) -> str:
@@ -83,10 +87,12 @@ class VerificationReport(_Record):
     Attributes:
         design_id: Of the code that was really built and trained, not of the request.
         metrics: Flat numbers: val_loss_nats, untrained_val_loss_nats, test_bpb, test_bpb_se, unigram_bpb, n_params,
-            tokens_per_s, and probe_<name>, probe_<name>_se, probe_<name>_chance for each probe.
+            tokens_per_s, and probe_<name>, probe_<name>_se, probe_<name>_chance for each probe. All are computed
+            outside the cage but two: n_params, which the weights file bounds, and tokens_per_s, a claim.
         weights: Path of the safetensors file; `weights_sha256` its hash.
         config: The request without the tree.
-        details: The answers of the three parts, by name.
+        details: By name, the training's answer (claims) and the scores of text and probes (measured, with audits).
+        cage: The layers of isolation in force.
         seconds: Wall clock of the whole verification.
     """
 
@@ -104,3 +110,4 @@ class VerificationReport(_Record):
     software: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    cage: Mapping[str, Any] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from actors.verifier import Data, Verifier, VerifierSettings
 from cluster.evolve import make_plan
 from genesys.config import RunConfig
 from genesys.storage import RunStore
-from genesys.testing.null_cage import NullCage
+from genesys.testing.null_cage import NullCage, NullScorer
 
 
 class BoxedObjects:
@@ -86,7 +86,15 @@ class World:
         )
         verifier_settings = VerifierSettings(run_folder=folder, cache_folder=folder / "cache")
         self.verifier = self._measured(
-            Verifier("Verifier-1", self.tree, verifier_settings, data, cage=cage, objects=self.objects)
+            Verifier(
+                "Verifier-1",
+                self.tree,
+                verifier_settings,
+                data,
+                cage=cage,
+                objects=self.objects,
+                scorer=NullScorer() if isinstance(cage, NullCage) else None,
+            )
         )
 
     def _measured(self, target: Any) -> Any:

@@ -71,6 +71,16 @@ def test_broken_folder_is_refused(tmp_path: Path, content: bytes | None, message
         load_shards(shards.path)
 
 
+def test_a_split_that_is_not_asked_for_need_not_be_there(tmp_path: Path) -> None:
+    shards = write_shards(corpus(), tmp_path)
+    (shards.path / "test.bin").unlink()
+    opened = load_shards(shards.path, splits=("train", "val"))
+    assert opened == shards and len(opened.tokens("val")) == shards.n_tokens["val"]
+    (shards.path / "val.bin").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"val\.bin has 0 bytes"):
+        load_shards(shards.path, splits=("train", "val"))
+
+
 def test_changed_content_of_equal_size_is_found_when_verified(tmp_path: Path) -> None:
     shards = write_shards(corpus(), tmp_path)
     np.zeros(shards.n_tokens["val"], dtype="<u2").tofile(shards.path / "val.bin")

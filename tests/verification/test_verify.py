@@ -25,7 +25,7 @@ SCALE = Scale(
     peak_lr=1e-2,
     embedding_std=0.1,
 )
-TRAIN, EVALUATE, PROBE = "genesys.train.job:train", "genesys.evaluate.job:evaluate", "genesys.evaluate.job:probe"
+TRAIN, LOGITS, PROBE = "genesys.train.job:train", "genesys.evaluate.job:logits", "genesys.evaluate.job:probe"
 
 
 def request(tmp_path: Path, **changes: Any) -> VerificationRequest:
@@ -66,8 +66,14 @@ async def test_gpt_on_the_first_rung_beats_the_unigram_model_by_a_bit(tmp_path: 
     ("entry", "lie", "message"),
     [
         (TRAIN, {"weights_sha256": "0" * 64}, "their SHA-256 is not the one"),
-        (EVALUATE, {"val_loss_nats": 9.0}, "integrity-loss"),
-        (EVALUATE, {"design_id": "another"}, "integrity-design"),
+        (TRAIN, {"val_loss_nats": 0.1}, "integrity-loss"),
+        (TRAIN, {"val_loss_nats": "low"}, "integrity-loss"),
+        (TRAIN, {"shards_hash": "another"}, "integrity-data"),
+        (TRAIN, {"design_id": "another"}, "it built another, asked for"),
+        (TRAIN, {"n_tokens": 1}, "n_tokens 1: expected 640 to 640"),
+        (TRAIN, {"n_params": 10**9}, "n_params 1000000000: expected 1 to"),
+        (LOGITS, {"design_id": "another"}, "the job's design_id is 'another'"),
+        (LOGITS, {"weights_sha256": "another"}, "the job's weights_sha256 is 'another'"),
     ],
 )
 async def test_a_lie_is_an_integrity_failure(entry: str, lie: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -112,5 +118,6 @@ def test_the_recipe_hash_is_of_the_recipe_alone(tmp_path: Path) -> None:
 
 def test_progress_of_a_cut_line_is_the_last_whole_one(tmp_path: Path) -> None:
     assert read_progress(tmp_path).stage == ""
-    (tmp_path / "progress.jsonl").write_text('{"n_tokens": 5, "loss": 1.5, "tokens_per_s": 9}\n{"n_tok')
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "progress.jsonl").write_text('{"n_tokens": 5, "loss": 1.5, "tokens_per_s": 9}\n{"n_tok')
     assert read_progress(tmp_path).n_tokens == 5

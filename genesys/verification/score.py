@@ -1,0 +1,100 @@
+"""The losses of trained weights on held-out text, computed outside the cage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from genesys.evaluate.bits import Documents, bits_per_byte, by_document, unigram_nats, windows
+from genesys.evaluate.splits import open_splits, validation_rows
+from genesys.verification.audit import audit, draw_places, secret_generator
+from genesys.verification.jobs import Jobs
+from genesys.verification.logits import CagedModel, Pass, run_passes
+
+MAX_TEST_BYTES = 65_536
+"""Whole documents of the test split are read up to this size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What the trained weights are asked, and the token counts of the train split that the baseline stands on.
+
+    Attributes:
+        shards_hash: Of the folder that all of it comes from.
+        val_RL: Rows of inputs and next tokens, those of the trainer's own validation loss.
+    """
+
+    shards_hash: str
+    val_RL: NDArray[np.int64]
+    documents: Documents
+    train_counts_V: NDArray[np.int64]
+
+
+@lru_cache(maxsize=4)
+def load_held_out(shards: str, context: int, vocab_size: int) -> HeldOut:
+    """Read and check the three splits.
+
+    Raises:
+        JobFailed: The folder's content is not what its manifest says.
+    """
+    splits = open_splits(Path(shards))
+    return HeldOut(
+        shards_hash=splits.hash,
+        val_RL=validation_rows(splits.tokens("val"), context),
+        documents=splits.documents("test", MAX_TEST_BYTES),
+        train_counts_V=np.bincount(splits.tokens("train"), minlength=vocab_size),
+    )
+
+
+async def score_text(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
+    """Score weights on held-out text from raw logits, and audit that they were given without a look ahead.
+
+    Returns:
+        `design_id`, `weights_sha256` and `shards_hash` of what was scored; `val_loss_nats` on the trainer's rows, and
+        the same of an untrained copy; `test_bpb` with its error beside the `unigram_bpb`; the `audit`.
+
+    Raises:
+        JobFailed: The job failed, its logits are not what was asked for or not finite, or the audit did not hold.
+    """
+    context, rng = int(jobs.request.scale["context"]), secret_generator()
+    held_out = await asyncio.to_thread(load_held_out, jobs.request.shards, context, int(model.shape["vocab_size"]))
+    untrained = _pass(held_out.val_RL, rng, trained=False)
+    passes = [_pass(rows, rng) for rows in (held_out.val_RL, *windows(held_out.documents, context))]
+    before, *readings = await run_passes(jobs, "evaluate", model, [untrained, *passes])
+    audited = await audit(jobs, "evaluate", model, passes, readings, rng)
+    val, *test = (reading.nats_NL for reading in readings)
+    return {
+        "design_id": model.design_id,
+        "weights_sha256": model.weights_sha256,
+        "shards_hash": held_out.shards_hash,
+        "val_loss_nats": float(val.mean()),
+        "untrained_val_loss_nats": float(before.nats_NL.mean()),
+        **_bits(held_out, by_document(test, held_out.documents)),
+        "audit": asdict(audited),
+    }
+
+
+def _pass(rows_RL: NDArray[np.int64], rng: Generator, *, trained: bool = True) -> Pass:
+    inputs, targets = rows_RL[:, :-1], rows_RL[:, 1:]
+    places = draw_places(rng, np.ones(inputs.shape, dtype=bool))
+    return Pass(rows_NL=inputs, targets_NL=targets, picks_N=places, trained=trained)
+
+
+def _bits(held_out: HeldOut, nats: Sequence[NDArray[np.float64]]) -> Mapping[str, float]:
+    test = bits_per_byte(nats, held_out.documents)
+    unigram = bits_per_byte(unigram_nats(held_out.train_counts_V, held_out.documents), held_out.documents)
+    return {
+        "test_bpb": test.value,
+        "test_bpb_se": test.se,
+        "unigram_bpb": unigram.value,
+        "n_test_bytes": test.n_bytes,
+        "n_test_documents": test.n_documents,
+    }
