@@ -2,11 +2,13 @@
 
 Contract: `parse_composed(compose(tree)) == tree`, and the text depends on nothing but the tree. Each unit's source
 stands unchanged inside a function of its own, which is its namespace: equal names in two units never meet.
-Indentation is added outside string literals only, so that no value changes.
+Indentation is added outside string literals only, so that no value changes. A unit in the published convention stands
+as a string, which `published_class` of the runtime turns into a class.
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import tokenize
@@ -17,6 +19,7 @@ from genesys.gau.tree import UnitTree, bind
 from genesys.gau.unit import Expression, Unit
 
 _INDENT = "    "
+_PUBLISHED_RETURN = f"{_INDENT}return published_class(source, "
 _UNIT_MARK, _END_MARK, _TREE_MARK = "# --- unit ", "# --- end of unit", "# --- tree "
 
 
@@ -46,8 +49,7 @@ def parse_composed(text: str) -> UnitTree:
         if line.startswith(_UNIT_MARK):
             name, start = line.removeprefix(_UNIT_MARK), number + 2  # mark, then `def unit_...():`
         elif line == _END_MARK and start is not None:
-            body = "\n".join(lines[start : number - 1])  # the last line returns the class
-            units[name] = parse_unit(_dedent(body))
+            units[name] = parse_unit(_source(lines[start:number]))
             start = None
     mark = next((n for n, line in enumerate(lines) if line.startswith(_TREE_MARK)), None)
     if mark is None or start is not None:
@@ -64,7 +66,33 @@ def factory_names(tree: UnitTree) -> dict[Unit, str]:
 
 def _factory(unit: Unit, name: str) -> str:
     head = f"{_UNIT_MARK}{name}\ndef unit_{name}():\n"
+    if unit.published is not None:
+        return f"{head}{_published_body(unit)}{_END_MARK}"
     return f"{head}{_indent(unit.source)}{_INDENT}return {unit.name}\n{_END_MARK}"
+
+
+def _published_body(unit: Unit) -> str:
+    """A published text as a string literal for each line: its imports may be legal at the top of a module only."""
+    assert unit.published is not None
+    lines = "".join(f"{_INDENT * 2}{line!r}\n" for line in unit.source.splitlines(keepends=True))
+    interface: dict[str, object] = {
+        "name": unit.name,
+        "slots": tuple(slot.name for slot in unit.slots),
+        "writes": unit.writes,
+    }
+    if unit.published.borrowed:
+        interface["borrowed"] = unit.published.borrowed
+    arguments = ", ".join(f"{key}={value!r}" for key, value in interface.items())
+    return f"{_INDENT}source = (\n{lines}{_INDENT})\n{_PUBLISHED_RETURN}{arguments})\n"
+
+
+def _source(body: list[str]) -> str:
+    """The unit's text in the lines of its function, of which the last gives back the class."""
+    text = _dedent("\n".join(body[:-1]))
+    if not body[-1].startswith(_PUBLISHED_RETURN):
+        return text
+    literal: str = ast.literal_eval(text.removeprefix("source = "))
+    return literal
 
 
 def _literal(tree: UnitTree, names: dict[Unit, str], depth: int = 0) -> str:
@@ -86,8 +114,6 @@ def _value(value: object) -> str:
 
 
 def _read_literal(text: str) -> dict[str, Any]:
-    import ast
-
     statement = ast.parse(text).body[0]
     assert isinstance(statement, ast.Assign)
     entry: dict[str, Any] = ast.literal_eval(statement.value)

@@ -7,7 +7,19 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from genesys.errors import Finding, UnitError
-from genesys.gau.unit import KINDS, Expression, Hyperparameter, Kind, Slot, TiedOver, Unit, Value, normalise_source
+from genesys.gau.published import is_published, read_published
+from genesys.gau.unit import (
+    KINDS,
+    Expression,
+    Hyperparameter,
+    Kind,
+    Slot,
+    TiedOver,
+    Unit,
+    Value,
+    freeze,
+    normalise_source,
+)
 
 _HINTS = {
     "kind": 'Write a class attribute such as `kind = "mixer"`; known kinds: ' + ", ".join(KINDS) + ".",
@@ -20,7 +32,8 @@ def parse_unit(source: str) -> Unit:
     """Parse one unit.
 
     Args:
-        source: Python text with exactly one class that has a `kind` attribute.
+        source: Python text with exactly one class that has a `kind` attribute; or a text in the published
+            convention, with the line below it that `genesys.gau.published` describes.
 
     Raises:
         UnitError: The text is not a unit; every finding names the line and the cure.
@@ -32,6 +45,10 @@ def parse_unit(source: str) -> Unit:
         raise UnitError(
             [_finding("syntax", "", error.lineno, error.msg, "valid Python", "Correct the syntax.")]
         ) from None
+    except (ValueError, RecursionError, MemoryError) as error:  # null bytes, surrogates, endless nesting
+        raise UnitError([_finding("syntax", "", None, str(error), "valid Python", "Correct the syntax.")]) from None
+    if is_published(text):
+        return read_published(text, module)
     classes = [c for c in module.body if isinstance(c, ast.ClassDef) and _attribute(c, "kind") is not None]
     if len(classes) != 1:
         names = ", ".join(c.name for c in classes) or "none"
@@ -170,19 +187,6 @@ def _default(expression: ast.expr) -> Value:
     except ValueError:
         return Expression(ast.unparse(expression))
     return freeze(value)
-
-
-def freeze(value: object) -> Value:
-    """Turn a literal into a hyperparameter value: lists become tuples.
-
-    Raises:
-        TypeError: Neither None, bool, int, float, str nor a sequence of them.
-    """
-    if value is None or isinstance(value, (bool, int, float, str, Expression)):
-        return value
-    if isinstance(value, (tuple, list)):
-        return tuple(freeze(item) for item in value)
-    raise TypeError(f"a hyperparameter cannot be {value!r}; expected None, bool, int, float, str or a list of them")
 
 
 def _finding(rule: str, unit: str, line: int | None, measured: str, required: str, hint: str) -> Finding:

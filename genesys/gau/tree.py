@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import Any
 
 from genesys.errors import InterfaceError, suggest
-from genesys.gau.parse import freeze, parse_unit
-from genesys.gau.unit import CONTRACT_VERSION, Expression, Kind, Slot, Unit, Value
+from genesys.gau.parse import parse_unit
+from genesys.gau.unit import CONTRACT_VERSION, Expression, Kind, Slot, Unit, Value, freeze
 
 Edit = Callable[["UnitTree"], "UnitTree"]
 

@@ -72,6 +72,17 @@ class Hyperparameter:
     default: Value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Marks a unit in the published convention; see `genesys.gau.published`.
+
+    Attributes:
+        borrowed: Definitions that the text takes from other units of its design, run before it.
+    """
+
+    borrowed: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Unit:
     """One unit, parsed. Equality and hash are those of the normalised source.
@@ -89,6 +100,7 @@ class Unit:
     writes: tuple[str, ...] = field(compare=False, default=())
     hyperparameters: tuple[Hyperparameter, ...] = field(compare=False, default=())
     pointwise: bool = field(compare=False, default=False)
+    published: Published | None = field(compare=False, default=None)
 
     @cached_property
     def id(self) -> str:
@@ -108,3 +120,16 @@ def normalise_source(text: str) -> str:
     """Unify line ends, drop trailing blanks and blank lines at the end; comments count."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n") + "\n"
+
+
+def freeze(value: object) -> Value:
+    """Turn a literal into a hyperparameter value: lists become tuples.
+
+    Raises:
+        TypeError: Neither None, bool, int, float, str nor a sequence of them.
+    """
+    if value is None or isinstance(value, (bool, int, float, str, Expression)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return tuple(freeze(item) for item in value)
+    raise TypeError(f"a hyperparameter cannot be {value!r}; expected None, bool, int, float, str or a list of them")

@@ -16,7 +16,9 @@ from torch import nn
 from genesys.errors import InterfaceError
 from genesys.gau import Unit, UnitTree, compose
 from genesys.gau.compose import factory_names
+from genesys.gau.published import ABSENT_MODULES
 from genesys.model.gam import EMBEDDING_STD, GAM
+from genesys.model.published import published_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,12 @@ def unit_class(unit: Unit) -> type[nn.Module]:
     """Execute a unit's source in a module namespace of its own and give its class."""
     name = f"genesys_unit_{unit.id[:16]}"
     filename = f"<unit {unit.name} {unit.id[:8]}>"
+    if unit.published is not None:
+        slots = tuple(slot.name for slot in unit.slots)
+        borrowed = unit.published.borrowed
+        return published_class(
+            unit.source, name=unit.name, slots=slots, writes=unit.writes, borrowed=borrowed, filename=filename
+        )
     module = ModuleType(name)
     linecache.cache[filename] = (len(unit.source), None, unit.source.splitlines(keepends=True), filename)
     sys.modules[name] = module  # torch.compile looks a function's module up by its name
@@ -79,7 +87,8 @@ def to_source(tree: UnitTree, shape: ModelShape, *, embedding_std: float = EMBED
 
     The file offers `build(seed=0) -> GAM`; with equal weights its outputs equal those of `build_model`.
     """
-    runtime = (resources.files("genesys.model") / "gam.py").read_text(encoding="utf-8")
+    is_published = any(unit.published is not None for unit in tree.units())
+    runtime = _module_text("gam") + (_published_runtime() if is_published else "")
     factories = ", ".join(f'"{name}": unit_{name}()' for name in sorted(factory_names(tree).values()))
     return (
         f"{runtime}\n\n{compose(tree)}\n\n"
@@ -89,3 +98,14 @@ def to_source(tree: UnitTree, shape: ModelShape, *, embedding_std: float = EMBED
         f"    return GAM(\n        TREE, classes, vocab_size=vocab_size, d_model=d_model, n_blocks=n_blocks, seed=seed, "
         f"embedding_std={embedding_std}\n    )\n"
     )
+
+
+def _module_text(name: str) -> str:
+    return (resources.files("genesys.model") / f"{name}.py").read_text(encoding="utf-8")
+
+
+def _published_runtime() -> str:
+    """The runtime of published units as it may stand below `gam.py`: no imports from the package or the future."""
+    lines = (_module_text("stand_ins") + "\n\n" + _module_text("published")).splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith(("from genesys.", "from __future__")))
+    return f"\n\nABSENT_MODULES = frozenset({sorted(ABSENT_MODULES)})\n\n{text}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,18 +16,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EMBEDDING_STD = 0.02
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # positional and keyword arguments
 
 
 class Context:
     """What a unit's constructor is given: its children, its place, and a mark for weights it initialises itself."""
 
-    def __init__(self, model: _Assembly, entry: Mapping[str, Any], d: int, path: str, block_index: int) -> None:
-        self._model, self._entry, self._d, self.path = model, entry, d, path
+    def __init__(
+        self, model: _Assembly, entry: Mapping[str, Any], d: int, path: str, block_index: int, call: Call | None
+    ) -> None:
+        self._model, self._entry, self._d, self.path, self.call = model, entry, d, path, call
         self.block_index, self.n_blocks, self.d_model = block_index, model.n_blocks, model.d_model
 
-    def child(self, slot: str, d: int | None = None) -> nn.Module:
-        """The unit bound to `slot`, built at width `d` (the parent's own when None)."""
-        return self._child(slot, slot, d)
+    def child(self, slot: str, d: int | None = None, *, call: Call | None = None) -> nn.Module:
+        """The unit bound to `slot`, built at width `d` (the parent's own when None).
+
+        `call` is for units in the published convention: the arguments with which the parent's text builds the child.
+        """
+        return self._child(slot, slot, d, call)
 
     def children(self, slot: str, n: int, d: int | None = None) -> nn.ModuleList:
         """`n` units bound to `slot`, at paths `slot[0]`, `slot[1]`, ..."""
@@ -38,7 +44,15 @@ class Context:
         self._model.own_init.add(id(parameter))
         return parameter
 
-    def _child(self, slot: str, name: str, d: int | None) -> nn.Module:
+    def units_below(self) -> Iterator[tuple[type[nn.Module], dict[str, Any]]]:
+        """Class and set hyperparameters of this unit and of all below it, parents first."""
+        waiting = [self._entry]
+        while waiting:
+            entry = waiting.pop(0)
+            yield self._model.classes[entry["unit"]], _hyperparameters(entry)
+            waiting = [*entry.get("slots", {}).values(), *waiting]
+
+    def _child(self, slot: str, name: str, d: int | None, call: Call | None = None) -> nn.Module:
         bound = self._entry.get("slots", {})
         entry = bound.get(name, bound.get(slot))
         if entry is None:
@@ -48,11 +62,11 @@ class Context:
         tied = declared.get("tied", "") if isinstance(declared, dict) else ""
         width = self._d if d is None else d
         if not tied:
-            return self._model.build(entry, width, path, self.block_index)
+            return self._model.build(entry, width, path, self.block_index, call)
         shared_path = f"{self.path}.{slot}" if self.path else slot
         key = (shared_path, width, -1 if tied == "blocks" else self.block_index)
         if key not in self._model.shared:
-            self._model.shared[key] = self._model.build(entry, width, path, self.block_index)
+            self._model.shared[key] = self._model.build(entry, width, path, self.block_index, call)
         return self._model.shared[key]
 
 
@@ -66,10 +80,12 @@ class _Assembly:
         self._contained = {name: _contain(cls) for name, cls in classes.items()}
         self._n_built = 0
 
-    def build(self, entry: Mapping[str, Any], d: int, path: str, block_index: int) -> nn.Module:
+    def build(
+        self, entry: Mapping[str, Any], d: int, path: str, block_index: int, call: Call | None = None
+    ) -> nn.Module:
         self._n_built += 1
         torch.default_generator.manual_seed(_stream(self.seed, self._n_built, ()))
-        context = Context(self, entry, d, path, block_index)
+        context = Context(self, entry, d, path, block_index, call)
         contained = self._contained[entry["unit"]](d, context, **_hyperparameters(entry))
         contained.declared_writes = self._writes(entry)
         unit: nn.Module = contained

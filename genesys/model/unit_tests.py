@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from genesys.gau import Kind, Unit, UnitTree, parse_unit
-from genesys.gau.parse import freeze
-from genesys.gau.unit import Slot
+from genesys.gau.unit import Slot, freeze
 from genesys.model.build import entries, unit_class
 from genesys.model.gam import build_unit
 
