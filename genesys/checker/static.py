@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 
+from genesys.checker.reach import check_reach
+from genesys.checker.rules import RULES
 from genesys.errors import Finding
 from genesys.gau import Unit, UnitTree
+from genesys.gau.published import PUBLISHED_MODULES
 
-ALLOWED_MODULES = frozenset(
-    {"torch", "einops", "math", "typing", "dataclasses", "functools", "collections", "__future__"}
-)
-FORBIDDEN_CALLS = frozenset(
-    {"open", "exec", "eval", "compile", "__import__", "input", "breakpoint", "globals", "vars", "exit", "quit"}
-)
+ALLOWED_MODULES = frozenset({"torch", "einops", "math", "typing", "dataclasses", "functools", "collections", "__future__"})
 
 
 def check_static(tree: UnitTree) -> list[Finding]:
@@ -21,28 +20,25 @@ def check_static(tree: UnitTree) -> list[Finding]:
     findings = [finding for unit in tree.units() for finding in _check_unit(unit)]
     for path in tree.open_slots():
         parent, _, slot = path.rpartition(".")
-        findings.append(
-            Finding(
-                rule="open-slot",
-                unit=tree.at(parent).unit.name,
-                path=path,
-                measured=f"slot {slot!r} is open",
-                required="a unit in every slot",
-                hint="Bind a unit to it.",
-            )
-        )
+        unit = tree.at(parent).unit.name
+        findings.append(RULES["open-slot"].finding(f"slot {slot!r} is open", "a unit in every slot", unit=unit, path=path))
     return findings
 
 
-def _check_unit(unit: Unit) -> Iterator[Finding]:
+@lru_cache(maxsize=1024)
+def _check_unit(unit: Unit) -> tuple[Finding, ...]:
     module = ast.parse(unit.source)
+    found = [*_check_statements(unit, module), *check_reach(unit, module), *_check_slots(unit, module)]
+    first = {(finding.rule, finding.line): finding for finding in reversed(found)}  # one of a rule on a line is enough
+    return tuple(finding for finding in found if first[finding.rule, finding.line] is finding)
+
+
+def _check_statements(unit: Unit, module: ast.Module) -> Iterator[Finding]:
     for statement in ast.walk(module):
         yield from _check_import(unit, statement)
-        yield from _check_call(unit, statement)
         if isinstance(statement, (ast.Global, ast.Nonlocal)):
-            yield _finding(unit, "global", statement, "a `global` or `nonlocal` statement", "no state outside the unit",
-                           "Keep values in attributes or local names.")  # fmt: skip
-    yield from _check_slots(unit, module)
+            yield RULES["global"].finding("a `global` or `nonlocal` statement", "no state outside the unit",
+                                          unit=unit.name, line=statement.lineno)  # fmt: skip
 
 
 def _check_import(unit: Unit, statement: ast.AST) -> Iterator[Finding]:
@@ -50,53 +46,37 @@ def _check_import(unit: Unit, statement: ast.AST) -> Iterator[Finding]:
         names = [alias.name for alias in statement.names]
     elif isinstance(statement, ast.ImportFrom):
         names = [statement.module or "."] if not statement.level else ["."]
-        if any(alias.name == "*" for alias in statement.names):
-            yield _finding(
-                unit, "import", statement, "a star import", "names imported one by one", "Name what you use."
-            )
+        if any(alias.name == "*" for alias in statement.names) and unit.published is None:
+            yield RULES["import"].finding("a star import", "names imported one by one", unit=unit.name,
+                                          line=statement.lineno, hint="Name what you use.")  # fmt: skip
     else:
         return
+    modules = ALLOWED_MODULES if unit.published is None else ALLOWED_MODULES | PUBLISHED_MODULES
     for name in names:
-        if name.partition(".")[0] not in ALLOWED_MODULES or name == "__future__":
-            allowed = ", ".join(sorted(ALLOWED_MODULES - {"__future__"}))
-            yield _finding(unit, "import", statement, f"import of {name!r}", f"only {allowed}", "Write it with torch.")
-
-
-def _check_call(unit: Unit, statement: ast.AST) -> Iterator[Finding]:
-    if (
-        isinstance(statement, ast.Call)
-        and isinstance(statement.func, ast.Name)
-        and statement.func.id in FORBIDDEN_CALLS
-    ):
-        yield _finding(unit, "forbidden-call", statement, f"a call of {statement.func.id}()", "tensor computation only",
-                       "Remove the call.")  # fmt: skip
+        if name.partition(".")[0] not in modules:
+            allowed = ", ".join(sorted(modules - {"__future__"}))
+            yield RULES["import"].finding(f"import of {name!r}", f"only {allowed}", unit=unit.name, line=statement.lineno)
 
 
 def _check_slots(unit: Unit, module: ast.Module) -> Iterator[Finding]:
+    if unit.published is not None:
+        return  # its slots are names of classes, read off the text by the import
     declared = {slot.name for slot in unit.slots}
     asked: set[str] = set()
     for call in ast.walk(module):
-        if not (
-            isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Attribute)
-            and call.func.attr in ("child", "children")
-        ):
-            continue
-        if not (isinstance(call.func.value, ast.Name) and call.func.value.id == "ctx" and call.args):
-            continue
-        slot = call.args[0]
+        match call:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="ctx"), attr="child" | "children"), args=[slot, *_]):
+                pass
+            case _:
+                continue
         if not (isinstance(slot, ast.Constant) and isinstance(slot.value, str)):
-            yield _finding(unit, "slots", call, "a slot name that is computed", "a literal", "Write the name out.")
+            yield RULES["slots"].finding("a slot name that is computed", "a literal", unit=unit.name, line=call.lineno,
+                                         hint="Write the name out.")  # fmt: skip
             return
         asked.add(slot.value)
         if slot.value not in declared:
-            yield _finding(unit, "slots", call, f"slot {slot.value!r} asked for", f"one of {sorted(declared)}",
-                           "Declare it in `slots`.")  # fmt: skip
+            yield RULES["slots"].finding(f"slot {slot.value!r} asked for", f"one of {sorted(declared)}", unit=unit.name,
+                                         line=call.lineno, hint="Declare it in `slots`.")  # fmt: skip
     for name in sorted(declared - asked):
-        yield Finding(rule="slots", unit=unit.name, measured=f"slot {name!r} is declared, never asked for",
-                      required="slots declared = slots asked for", hint="Remove it, or ask with ctx.child.")  # fmt: skip
-
-
-def _finding(unit: Unit, rule: str, place: ast.AST, measured: str, required: str, hint: str) -> Finding:
-    line = getattr(place, "lineno", None)
-    return Finding(rule=rule, unit=unit.name, line=line, measured=measured, required=required, hint=hint)
+        yield RULES["slots"].finding(f"slot {name!r} is declared, never asked for", "slots declared = slots asked for",
+                                     unit=unit.name, hint="Remove it, or ask with ctx.child.")  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from genesys.cli import check, doctor, evolve, export, leaderboard, runs, show, stop, tree, verify
+from genesys.cli import check, doctor, evolve, export, import_, leaderboard, runs, show, stop, tree, verify
 from genesys.errors import GenesysError
 
 app = typer.Typer(
@@ -17,8 +17,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (evolve, check, verify, leaderboard, show, tree, export, runs, stop, doctor):
-    app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
+for verb in (evolve, check, verify, leaderboard, show, tree, export, import_, runs, stop, doctor):
+    app.command(name=verb.__name__.rpartition(".")[2].rstrip("_"))(verb.command)
 
 
 def main() -> None:

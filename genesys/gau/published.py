@@ -24,24 +24,10 @@ ABSENT_MODULES = frozenset(
     ("apex", "bitsandbytes", "causal_conv1d", "deepspeed", "fla", "flash_attn", "liger_kernel", "mamba_ssm", "triton")
 )
 """Packages that a published text may import and that are then not there, as on a machine without CUDA."""
-PUBLISHED_MODULES = ABSENT_MODULES | frozenset(
-    (
-        "abc",
-        "copy",
-        "enum",
-        "inspect",
-        "itertools",
-        "logging",
-        "model_discovery",
-        "numbers",
-        "operator",
-        "time",
-        "torchtune",
-        "transformers",
-        "typing_extensions",
-        "warnings",
-    )
-)
+PUBLISHED_MODULES = ABSENT_MODULES | {
+    *("abc", "copy", "enum", "inspect", "itertools", "logging", "model_discovery", "numbers", "operator", "time"),
+    *("torchtune", "transformers", "typing_extensions", "warnings"),
+}
 """Modules that a published text may import besides those that every unit may."""
 _BASE_ARGUMENTS = frozenset({"self", "embed_dim", "block_loc", "kwarg_all", "device", "dtype"})
 

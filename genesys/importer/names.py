@@ -11,26 +11,10 @@ from dataclasses import dataclass
 from genesys.gau.published import class_definitions
 
 KNOWN_NAMES = frozenset(
-    (
-        "torch",
-        "nn",
-        "F",
-        "Tensor",
-        "Any",
-        "Callable",
-        "Dict",
-        "List",
-        "Optional",
-        "Tuple",
-        "Union",
-        "GABBase",
-        "GAUBase",
-        "UnitDecl",
-        "gau_test",
-        "__name__",
-        "__file__",
-        "__doc__",
-    )
+    {
+        *("torch", "nn", "F", "Tensor", "Any", "Callable", "Dict", "List", "Optional", "Tuple", "Union"),
+        *("GABBase", "GAUBase", "UnitDecl", "gau_test", "__name__", "__file__", "__doc__"),
+    }
 )
 """What the runtime gives every published text (`genesys.model.published`)."""
 
