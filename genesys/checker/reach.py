@@ -1,0 +1,197 @@
+"""What a unit's text reaches for beyond tensor computation, read without running it. Standard library only.
+
+A guard for honest reports, not for the host: a text that gets past these rules still runs in the cage. They keep out what would
+make the later stages lie (patched modules, hooks, gradients of one's own, state of the process) and name it precisely.
+Names are followed through imports and plain assignments, no further; what cannot be followed is rejected as computed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+
+from genesys.checker.rules import RULES
+from genesys.errors import Finding
+from genesys.gau import Unit
+
+FORBIDDEN_CALLS = frozenset(
+    {"breakpoint", "compile", "delattr", "eval", "exec", "exit", "globals", "hash", "id", "input", "locals", "memoryview",
+     "open", "quit", "vars", "__import__"}
+)  # fmt: skip
+SPECIAL_NAMES = frozenset(
+    {"__init__", "__name__", "__doc__", "__call__", "__len__", "__iter__", "__getitem__", "__contains__", "__post_init__",
+     "__repr__", "__add__", "__mul__", "__file__", "__all__"}
+) - {"__file__"}  # fmt: skip
+FRAME_NAMES = re.compile(r"^((f|tb|gi|cr|ag|co)_\w+|func_globals|mro|with_traceback|ctypes)$")
+HOOK_NAMES = re.compile(r"^_?(register_\w*(hook|prehook)\w*|save_on_cpu|saved_tensors_hooks)$")
+FORBIDDEN_METHODS = frozenset(
+    {"numpy", "data_ptr", "storage", "untyped_storage", "share_memory_", "set_", "tofile", "from_file", "load_state_dict",
+     "share_memory", "cache_info", "cache_clear"}
+)  # fmt: skip
+FORBIDDEN_TORCH = frozenset(
+    {"backends", "classes", "compile", "compiler", "cpp", "cuda", "distributed", "export", "from_file", "futures", "fx", "hub",
+     "jit.CompilationUnit", "jit.load", "jit.save", "library", "load", "monitor", "mps", "multiprocessing", "onnx", "ops",
+     "overrides", "package", "profiler", "save", "serialization", "sys", "types", "utils", "xpu", "frombuffer", "from_numpy",
+     "as_tensor_from_pointer", "DisableTorchFunctionSubclass", "nn.modules.module"}
+)  # fmt: skip
+ALLOWED_TORCH = frozenset({"utils.checkpoint", "cuda.is_available", "cuda.amp", "nn.utils"})
+CUSTOM_GRADIENT = frozenset({"autograd.Function", "autograd.function", "autograd.graph", "library.custom_op"})
+GLOBAL_STATE = frozenset({"manual_seed", "seed", "random", "default_generator", "use_deterministic_algorithms", "autograd.grad_mode"})
+CACHES = frozenset({"lru_cache", "cache", "cached_property", "singledispatch"})
+NAMED_LIKE_MODULES = frozenset({"select", "signal", "math", "typing", "dataclasses", "functools", "collections", "abc"})
+"""Attributes of torch that share a name with a module of the standard library, and the modules a unit may import."""
+
+STAND_INS = frozenset({"model_discovery", "torchtune", "transformers"})
+"""What imported units get from `genesys.model.stand_ins`; in any other unit its import is a finding already."""
+
+
+def check_reach(unit: Unit, module: ast.Module) -> Iterator[Finding]:
+    """Findings about every name in a text that leads out of tensor computation."""
+    reader = _Reader(unit, module)
+    for node in ast.walk(module):
+        for rule, measured in reader.read(node):
+            required = "tensor computation, with names written out"
+            yield RULES[rule].finding(measured, required, unit=unit.name, line=getattr(node, "lineno", None))
+
+
+class _Reader:
+    def __init__(self, unit: Unit, module: ast.Module) -> None:
+        self._origins = dict(_imports(module))
+        for node in ast.walk(module):
+            if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+                origin = self._origin(node.value)
+                self._origins |= {t.id: origin for t in node.targets if isinstance(t, ast.Name) and origin}
+        self._bases = {id(n.value) for n in ast.walk(module) if isinstance(n, ast.Attribute)}
+        self._called = {id(n.func) for n in ast.walk(module) if isinstance(n, ast.Call)}
+        self._in_tests = set(_nodes_of_tests(module))
+
+    def read(self, node: ast.AST) -> Iterator[tuple[str, str]]:
+        """Pairs (rule, what was found)."""
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                for name, origin in _imports(node):
+                    yield from self._read_origin(origin, f"import of {name!r} ({origin})", node)
+            case ast.Name(id=name):
+                yield from self._read_name(node, name)
+            case ast.Attribute(attr=attribute):
+                yield from self._read_attribute(node, attribute)
+            case ast.Call(func=ast.Name(id="getattr" | "setattr" | "hasattr" as function), args=[target, name, *_]):
+                yield from self._read_computed(function, target, name)
+
+    def _read_name(self, node: ast.Name, name: str) -> Iterator[tuple[str, str]]:
+        if name.startswith("__") and name not in SPECIAL_NAMES and name not in FORBIDDEN_CALLS:
+            yield "introspection", f"the name {name}"
+        if name in FORBIDDEN_CALLS and name not in self._origins and isinstance(node.ctx, ast.Load):
+            yield "forbidden-call", f"a use of {name}()"
+        if name in ("getattr", "setattr") and id(node) not in self._called:
+            yield "computed-name", f"{name} used as a value"
+        origin = self._origins.get(name, "")
+        if origin in _MODULES and id(node) not in self._bases and isinstance(node.ctx, ast.Load):
+            yield "computed-name", f"the module {origin} used as a value"
+
+    def _read_attribute(self, node: ast.Attribute, name: str) -> Iterator[tuple[str, str]]:
+        root = _root(node)
+        origin = self._origin(node)
+        if isinstance(node.ctx, (ast.Store, ast.Del)) and (root in self._origins or root == "ctx"):
+            yield "monkey-patch", f"an assignment to {ast.unparse(node)}"
+        if HOOK_NAMES.match(name):
+            yield "hook", f"a call of {name}"
+        elif (name.startswith("__") and name not in SPECIAL_NAMES) or FRAME_NAMES.match(name):
+            yield "introspection", f"the attribute {name}"
+        elif name.startswith("_") and not name.startswith("__") and root not in ("self", "cls", "super()"):
+            if name not in ("_replace", "_asdict", "_fields"):
+                yield "introspection", f"the private attribute {ast.unparse(node)}"
+        elif name in FORBIDDEN_METHODS:
+            yield "forbidden-name", f"the attribute {name}"
+        if origin:
+            yield from self._read_origin(origin, ast.unparse(node), node)
+
+    def _read_origin(self, origin: str, shown: str, node: ast.AST) -> Iterator[tuple[str, str]]:
+        """What the full name `origin`, such as torch.nn.functional.relu, leads to."""
+        top, _, rest = origin.partition(".")
+        if top in STAND_INS:
+            return
+        parts = rest.split(".") if rest else []
+        if top == "functools" and rest in CACHES:
+            yield "cache", shown
+        elif any(part in sys.stdlib_module_names and part not in NAMED_LIKE_MODULES for part in parts if part != "random"):
+            yield "forbidden-name", f"{shown}, a module of the standard library"
+        if top != "torch":
+            return
+        if _within(rest, CUSTOM_GRADIENT):
+            yield "custom-gradient", shown
+        elif _within(rest, GLOBAL_STATE) or parts and re.match(r"^set_\w+$", parts[-1]):
+            if node not in self._in_tests:
+                yield "global-state", shown
+        elif _within(rest, FORBIDDEN_TORCH) and not _within(rest, ALLOWED_TORCH) and rest not in ("cuda", "utils"):
+            yield "forbidden-name", shown
+        elif any(HOOK_NAMES.match(part) for part in parts[:-1]) or (parts and HOOK_NAMES.match(parts[-1]) and isinstance(node, ast.ImportFrom)):
+            yield "hook", shown
+        elif any(part.startswith("_") for part in parts):
+            yield "introspection", f"the private name {shown}"
+
+    def _read_computed(self, function: str, target: ast.expr, name: ast.expr) -> Iterator[tuple[str, str]]:
+        root = _root(target)
+        if isinstance(name, ast.Constant) and isinstance(name.value, str):
+            ctx = ast.Store() if function == "setattr" else ast.Load()
+            yield from self._read_attribute(ast.Attribute(value=target, attr=name.value, ctx=ctx), name.value)
+        elif root != "self" or not _begins_public(name):
+            yield "computed-name", f"{function} with the name `{ast.unparse(name)}`"
+
+    def _origin(self, node: ast.expr) -> str:
+        """The full dotted name of an attribute chain that starts at an import; "" for anything else."""
+        if isinstance(node, ast.Name):
+            return self._origins.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            base = self._origin(node.value)
+            return f"{base}.{node.attr}" if base else ""
+        return ""
+
+
+_MODULES = frozenset(
+    {"torch", "torch.nn", "torch.nn.functional", "torch.nn.init", "torch.fft", "torch.linalg", "torch.special", "torch.autograd",
+     "torch.func", "torch.utils", "torch.utils.checkpoint", "torch.cuda", "torch.jit", "math", "typing", "dataclasses",
+     "functools", "collections", "einops"}
+)  # fmt: skip
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Pairs (local name, full name) of the imports in a tree."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _root(node: ast.expr) -> str:
+    """The name that an attribute chain starts at; "super()" for a call of super."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+        return "super()"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _begins_public(name: ast.expr) -> bool:
+    """Whether a computed name starts with a literal that is no underscore, as in f"layer_{i}"."""
+    if isinstance(name, ast.JoinedStr) and name.values:
+        name = name.values[0]
+    elif isinstance(name, ast.BinOp):
+        return _begins_public(name.left)
+    return isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith("_") and name.value != ""
+
+
+def _within(name: str, families: frozenset[str]) -> bool:
+    return any(name == family or name.startswith(f"{family}.") for family in families)
+
+
+def _nodes_of_tests(module: ast.Module) -> Iterator[ast.AST]:
+    """All nodes inside of `test_*` functions that nothing in the text calls: they may seed, for they run apart."""
+    used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
+    for function in module.body:
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("test_") and function.name not in used:
+            yield from ast.walk(function)
