@@ -1,0 +1,170 @@
+"""Hostile code is contained (laws 15 and 16): each attack of the corpus, judged by bait that lies outside the cage.
+
+Three tiers: the most telling attacks by default; every attack at one rotating door in `slow`; in `campaign` every attack
+at every door, as root and as an ordinary user (about an hour on one thread):
+
+    python -m pytest tests/sandbox/test_attacks.py -m campaign --timeout 7200
+
+One attack at one door, or without one layer, as it is tried by hand:
+
+    python -m tests.sandbox.attacks --doors all environ_of_ancestors
+    python -m tests.sandbox.attacks --without seccomp netlink_socket
+    python -m tests.sandbox.attacks.ordinary_user -m tests.sandbox.attacks --doors rotate
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from genesys.gau import parse_unit
+from genesys.sandbox import ForkCage
+from genesys.sandbox.layers import LAYERS, Layer
+from tests.sandbox.attacks import PLACES, Place, attack_names, unit_text
+from tests.sandbox.attacks.judge import Outcome, cage_for_attacks, make_attack, rotate
+from tests.train.data import small_shards
+
+ATTACKS = tuple(attack_names())
+TELLING = (
+    "environ_of_ancestors", "key_file_of_root", "memory_of_victim", "scratch_of_sibling", "overwrite_file",
+    "user_namespace_then_mount", "abstract_socket", "tcp_connect", "kill_victim", "fork_bomb", "memory_hog",
+    "daemon_past_the_deadline", "stdout_flood", "pickle_as_answer", "answer_is_a_symlink", "patched_clocks",
+)  # fmt: skip
+
+
+ALONE: dict[Layer, tuple[str, tuple[Layer, ...]]] = {
+    "pid-namespace": ("kill_victim", ("landlock", "seccomp", "uid")),
+    "mount-namespace": ("ordinary_file_of_home", ("landlock",)),
+    "net-namespace": ("udp_send", ("seccomp",)),
+    "ipc-namespace": ("shared_memory_segment", ("seccomp", "uid")),
+    "uid": ("kill_victim", ("landlock", "pid-namespace", "seccomp")),
+    "landlock": ("ordinary_file_of_home", ("mount-namespace",)),
+    "seccomp": ("bpf_program", ()),
+    "no-new-privileges": ("setuid_program", ("landlock", "seccomp")),
+    "rlimits": ("descriptor_bomb", ()),
+    "cgroup": ("memory_hog_in_children", ("watchdog",)),
+    "watchdog": ("memory_hog_in_children", ("cgroup",)),
+}
+"""For each layer an attack that it stops, and the layers that would stop it too."""
+
+
+@dataclass(slots=True)
+class Range:
+    """Makes attacks on one cage after another: a cage that was breached is not used again."""
+
+    folder: Path
+    without: tuple[Layer, ...] = ()
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    cage: ForkCage | None = None
+
+    def attack(self, name: str, door: str = "bare", place: Place = "import") -> Outcome:
+        shards = self.folder / "shards"
+        outcome = self.runner.run(self._attack(name, door, place, shards if shards.exists() else None))
+        if outcome.breaches:
+            self.close_cage()
+        return outcome
+
+    async def _attack(self, name: str, door: str, place: Place, shards: Path | None) -> Outcome:
+        if self.cage is None:
+            self.cage = cage_for_attacks(self.folder / "cages", doors=not self.without, without=self.without)
+        await self.cage.start()
+        return await make_attack(self.cage, self.folder / "cages", name, door=door, place=place, shards=shards)
+
+    def close_cage(self) -> None:
+        async def close() -> None:
+            if self.cage is not None:
+                self.cage.close()
+
+        self.runner.run(close())
+        self.cage = None
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Range]:
+    made = Range(tmp_path_factory.mktemp("attacks"))
+    small_shards(made.folder)
+    yield made
+    made.close_cage()
+    made.runner.close()
+
+
+def test_the_corpus_is_large_and_each_attack_makes_a_unit() -> None:
+    assert len(ATTACKS) >= 150 and set(TELLING) <= set(ATTACKS)
+    for index, name in enumerate(ATTACKS):
+        place = PLACES[index % len(PLACES)]
+        assert parse_unit(unit_text(name, place, {"comm": "x"})).name == "Hostile"
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_a_telling_attack_is_contained(name: str, attacked: Range) -> None:
+    outcome = attacked.attack(name)
+    assert outcome.breaches == (), str(outcome)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_is_contained_at_one_door(name: str, attacked: Range) -> None:
+    outcome = attacked.attack(name, *rotate(ATTACKS.index(name)))
+    assert outcome.breaches == (), str(outcome)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ALONE)
+def test_a_layer_alone_stops_what_succeeds_without_it(layer: Layer, tmp_path: Path) -> None:
+    name, siblings = ALONE[layer]
+    assert once(tmp_path / "with", name, siblings).breaches == (), f"{layer} alone does not stop {name}"
+    assert once(tmp_path / "without", name, (layer, *siblings)).breaches, f"{name} fails without {layer} as well"
+
+
+@pytest.mark.slow
+def test_an_ordinary_user_needs_the_user_namespace() -> None:
+    """Without it no other namespace is to be had, and Landlock hides no process."""
+    if os.geteuid() == 0:
+        campaign("ordinary", "--without", "landlock", "cmdline_of_victim", timeout_s=60)
+    with pytest.raises(AssertionError, match="cmdline_of_victim"):
+        campaign("ordinary", "--without", "landlock", "--without", "user-namespace", "cmdline_of_victim", timeout_s=60)
+
+
+def test_each_layer_has_its_attack() -> None:
+    assert {*ALONE, "user-namespace"} == set(LAYERS)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+def test_every_attack_is_contained_at_every_door(user: str) -> None:
+    campaign(user, "--doors", "all", timeout_s=7200)
+
+
+@pytest.mark.slow
+def test_the_telling_attacks_are_contained_for_an_ordinary_user() -> None:
+    campaign("ordinary", *TELLING, timeout_s=200)
+
+
+def once(folder: Path, name: str, without: tuple[Layer, ...]) -> Outcome:
+    made = Range(folder, without=without)
+    try:
+        return made.attack(name)
+    finally:
+        made.close_cage()
+        made.runner.close()
+
+
+def campaign(user: str, *arguments: str, timeout_s: float) -> None:
+    """Make attacks in a process of that user's."""
+    if os.geteuid() != 0 and user == "root":
+        pytest.skip("root's campaign needs root")
+    command = ["-m", "tests.sandbox.attacks", *arguments]
+    if os.geteuid() == 0 and user == "ordinary":
+        command = ["-m", "tests.sandbox.attacks.ordinary_user", *command]
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=timeout_s
+    )
+    breaches = [line for line in ended.stdout.splitlines() if line.startswith("BREACH")]
+    assert ended.returncode == 0 and not breaches, "\n".join(breaches) or ended.stderr[-3000:]
