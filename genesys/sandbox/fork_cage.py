@@ -101,6 +101,8 @@ class ForkCage:
         if self._listener is not None:
             self._listener.cancel()
         if self._writer is not None:
+            with contextlib.suppress(OSError):  # at once: the transport would close it in the loop's next turn
+                self._writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
             self._writer.transport.abort()  # the server ends its jobs when its socket closes
         if self._server is not None:
             _end(self._server)
@@ -156,16 +158,17 @@ class ForkCage:
             self._listener = asyncio.create_task(self._listen(reader))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            message = json.loads(line)
-            job = message["job"]
-            if "pid" in message:
-                self._pids[job] = message["pid"]
-                if job not in self._ends:  # its caller has given up already
-                    self._cancel(job)
-                continue
-            self._pids.pop(job, None)
-            self._finish(job)
+        with contextlib.suppress(ConnectionError):  # a server that is killed with a request unread resets it
+            while line := await reader.readline():
+                message = json.loads(line)
+                job = message["job"]
+                if "pid" in message:
+                    self._pids[job] = message["pid"]
+                    if job not in self._ends:  # its caller has given up already
+                        self._cancel(job)
+                    continue
+                self._pids.pop(job, None)
+                self._finish(job)
         # The server died, and its children with it. Its sockets close before it can be waited for, so that `poll` may
         # still call it alive when the next job comes: it is given up here, before its jobs end.
         self._server, server = None, self._server
