@@ -78,8 +78,9 @@ class PublishedUnit(nn.Module):
         super().__init__()
         args, kwargs = ctx.call or ((), _first_call(self.original, d, ctx))
         kwargs = {**kwargs, **hyperparameters}
+        kwargs |= _missing(self.original, ctx, len(args), kwargs)
         with _constructing(ctx):
-            self.unit = self.original(*args, **_missing(self.original, ctx, len(args), kwargs), **kwargs)
+            self.unit = self.original(*args, **kwargs)
 
     def forward(self, X: Tensor, Z: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         cls = type(self.unit)
@@ -183,11 +184,11 @@ def _first_call(cls: type[nn.Module], d: int, ctx: Context) -> dict[str, Any]:
 
 
 def _missing(cls: type[nn.Module], ctx: Context, n_positional: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for arguments without default that the call leaves out, from the units that have one of that name."""
+    """Values for arguments without default that the call leaves out, from the units of the block that have one."""
     named = list(inspect.signature(cls.__init__).parameters.values())[1 + n_positional :]
     required = [p.name for p in named if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     lacking = [name for name in required if name not in kwargs]
-    values = _of_units(ctx) if lacking else {}
+    values = _of_units(_under_construction[0] if _under_construction else ctx) if lacking else {}
     return {name: values[name] for name in lacking if name in values}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
-import logging
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -40,6 +39,13 @@ class Nothing(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return None
+
+
+def _nothing(name: str) -> Nothing:
+    top, *submodules = name.split(".")
+    package = Nothing(top)
+    package.__dict__.update(dict.fromkeys(submodules, package))
+    return package
 
 
 def _never(*args: object, **kwargs: object) -> bool:
@@ -124,12 +130,29 @@ class _Output:
     """What `transformers.utils.ModelOutput` is for dataclasses that derive from it: a plain base."""
 
 
-def _log() -> StandIn:
-    """`transformers.utils.logging`: loggers of the standard library."""
-    levels = {"set_verbosity": _never, "set_verbosity_info": _never, "set_verbosity_error": _never}
-    return StandIn("transformers.utils.logging", {"get_logger": logging.getLogger, **levels})
+class Silence:
+    """A logger that says nothing and remembers nothing: a real one holds open streams, which the checker calls state."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _never
 
 
+def _silence(*args: object, **kwargs: object) -> Silence:
+    return Silence()
+
+
+_LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_LOGGING = StandIn(
+    "logging",
+    {
+        **_LEVELS,
+        **dict.fromkeys(("getLogger", "get_logger", "Formatter", "Logger", "StreamHandler"), _silence),
+        **dict.fromkeys(("basicConfig", "critical", "debug", "error", "exception", "info", "log", "warning"), _never),
+        **dict.fromkeys(("set_verbosity", "set_verbosity_error", "set_verbosity_info"), _never),
+    },
+)
 _TRANSFORMERS = StandIn(
     "transformers",
     {
@@ -143,7 +166,7 @@ _TRANSFORMERS = StandIn(
         "QuickGELUActivation": functools.partial(Activation, _ACTIVATIONS["quick_gelu"]),
         "SiLUActivation": functools.partial(Activation, F.silu),
         "get_activation": ACT2FN.__getitem__,
-        "logging": _log(),
+        "logging": _LOGGING,
     },
     ("activations", "file_utils", "generic", "import_utils", "modeling_outputs", "pytorch_utils", "utils"),
 )
@@ -162,7 +185,7 @@ def importer(source: str, provided: Mapping[str, ModuleType], absent: frozenset[
         provided: Modules by top-level name that come before all others.
         absent: Top-level names of packages that are not there, installed or not.
     """
-    served = {"transformers": _TRANSFORMERS, "torchtune": _TORCHTUNE, **provided}
+    served = {"logging": _LOGGING, "transformers": _TRANSFORMERS, "torchtune": _TORCHTUNE, **provided}
     unguarded = {name for name in _unguarded_imports(source) if name in absent}
 
     def serve(
@@ -176,7 +199,7 @@ def importer(source: str, provided: Mapping[str, ModuleType], absent: frozenset[
         if top in served:
             return served[top]
         if top in unguarded:
-            return Nothing(top)
+            return _nothing(name)
         if top in absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return builtins.__import__(name, globals, locals, fromlist, level)
