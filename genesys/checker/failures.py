@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from types import TracebackType
 
 from genesys.checker.rules import RULES
@@ -50,8 +51,15 @@ def _frames_of_syntax(error: BaseException) -> list[Frame]:
 
 
 def _path(tree: UnitTree, ids: list[str]) -> str:
-    """The one place whose units, from the root down, hold the frames in their order; "" where several do."""
-    found = [path for path, units in _chains(tree) if units and ids and _ends_with(units, ids)]
+    """The one place whose units, from the root down, are those of the frames; "" where none or several are.
+
+    A unit's own tests build it alone: where no frame is the root's, the unit's place is enough.
+    """
+    chains = list(_chains(tree))
+    frames = _distinct(ids)
+    found = [path for path, units in chains if _distinct(units) == frames]
+    if not found and frames:
+        found = [path for path, units in chains if units[-1] == frames[-1]]
     return found[0] if len(found) == 1 else ""
 
 
@@ -63,8 +71,6 @@ def _chains(tree: UnitTree, path: str = "", above: tuple[str, ...] = ()) -> Iter
         yield from _chains(child, f"{path}.{slot}" if path else slot, units)
 
 
-def _ends_with(units: tuple[str, ...], ids: list[str]) -> bool:
-    """Whether `units` ends where `ids` does and holds its distinct neighbours in order."""
-    remaining = iter(units)
-    distinct = [id_ for number, id_ in enumerate(ids) if number == 0 or id_ != ids[number - 1]]
-    return units[-1] == distinct[-1] and all(id_ in remaining for id_ in distinct)
+def _distinct(ids: Sequence[str]) -> list[str]:
+    """Without repeats in a row: a unit's methods that call each other are one place."""
+    return [id_ for id_, _ in groupby(ids)]

@@ -10,12 +10,14 @@ from typing import Any, Literal
 import torch
 import torch._dynamo  # the first operation on the meta device imports it: a second in every child, unless it is here
 
-from genesys.checker.behaviour import check_causality, check_gradient, check_run
+from genesys.checker.causality import Shape, check_causality
 from genesys.checker.effectiveness import check_effectiveness, measures_as_json
 from genesys.checker.failures import failure_finding
+from genesys.checker.gradient import check_gradient
 from genesys.checker.partial import excuse, fill_open_slots
 from genesys.checker.request import CHEAP_STAGES, EffectivenessPolicy, checker_version, policy_hash
 from genesys.checker.rules import STAGES, Stage
+from genesys.checker.run import check_run
 from genesys.checker.static import check_static
 from genesys.errors import Finding
 from genesys.gau import UnitTree
@@ -23,7 +25,7 @@ from genesys.ladder import Scale
 from genesys.model import TunedSize, tune_sizes
 from genesys.model.unit_tests import run_unit_tests
 
-MAX_CHECKED_WIDTH = 128
+MAX_CHECKED_WIDTH, MAX_CHECKED_DEPTH, MAX_CHECKED_LENGTH = 128, 12, 256
 Outcome = Literal["passed", "failed", "skipped"]
 
 
@@ -81,7 +83,7 @@ class _Check:
             "shape": self._shape,
             "unit-tests": self._unit_tests,
             "run": lambda: check_run(self.tree, self._widths()),
-            "causality": lambda: check_causality(self.tree, self._widths()[0]),
+            "causality": lambda: check_causality(self.tree, self._widths()[0], shapes=self._trained_shapes()),
             "gradient": lambda: check_gradient(self.tree, self._widths()[0]),
             "effectiveness": self._effectiveness,
         }
@@ -93,7 +95,7 @@ class _Check:
             found = list(self._guarded(name, stage))
             self.findings += excuse(found) if is_filled else found
             failed = any(finding.severity == "error" for finding in self.findings)
-            seconds = round(time.perf_counter() - started, 4)
+            seconds = round(time.perf_counter() - started, 6)
             results[name] = _StageResult(seconds=seconds, outcome="failed" if failed else "passed")
             if failed:
                 break
@@ -116,6 +118,14 @@ class _Check:
         """The two widths at which the design runs for real: those of the lowest scales, or one step apart."""
         tuned = sorted({min(size.shape.d_model, MAX_CHECKED_WIDTH) for size in self.sizes})
         return tuned[0], (tuned[1] if len(tuned) > 1 else tuned[0] + self.request["scales"][0]["width_step"])
+
+    def _trained_shapes(self) -> list[Shape]:
+        """What will be trained at each scale, as far as a check can afford it: a design may behave well at other sizes only."""
+        contexts = {fields["name"]: fields["context"] for fields in self.request["scales"]}
+        return [
+            (min(s.shape.d_model, MAX_CHECKED_WIDTH), min(s.shape.n_blocks, MAX_CHECKED_DEPTH), min(contexts[s.scale], MAX_CHECKED_LENGTH))
+            for s in self.sizes
+        ]
 
     def _unit_tests(self) -> Iterable[Finding]:
         for unit in self.tree.units():

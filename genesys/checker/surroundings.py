@@ -26,8 +26,7 @@ def in_block(unit: Unit) -> UnitTree:
     if unit.kind == "block":
         return tree
     if unit.kind == "wrapper":
-        inner = tree.child(unit.slots[0].name) if unit.slots else None
-        return host.graft(_place_of(inner.kind if inner else "mixer"), tree)
+        return host.graft(_PLACES.get(tree.kind, ("mixer",))[0], tree)
     for place in _PLACES[unit.kind]:
         host = host.graft(place, tree)
     return host
@@ -47,7 +46,3 @@ def _part(slot: Slot) -> UnitTree:
     host = seed_design(_HOST)
     parts = [host.at(places[0]) for places in _PLACES.values()]
     return next((part for part in parts if fits(slot, part)), host)
-
-
-def _place_of(kind: Kind) -> str:
-    return _PLACES.get(kind, ("mixer",))[0]
