@@ -28,7 +28,7 @@ from genesys.gau import parse_unit
 from genesys.sandbox import ForkCage
 from genesys.sandbox.layers import LAYERS, Layer
 from tests.sandbox.attacks import PLACES, Place, attack_names, unit_text
-from tests.sandbox.attacks.judge import Outcome, cage_for_attacks, make_attack, rotate
+from tests.sandbox.attacks.judge import Outcome, cage_for_attacks, door_places, make_attack, rotate
 from tests.train.data import small_shards
 
 ATTACKS = tuple(attack_names())
@@ -61,21 +61,21 @@ class Range:
 
     folder: Path
     without: tuple[Layer, ...] = ()
+    shards: Path | None = None
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     cage: ForkCage | None = None
 
     def attack(self, name: str, door: str = "bare", place: Place = "import") -> Outcome:
-        shards = self.folder / "shards"
-        outcome = self.runner.run(self._attack(name, door, place, shards if shards.exists() else None))
+        outcome = self.runner.run(self._attack(name, door, place))
         if outcome.breaches:
             self.close_cage()
         return outcome
 
-    async def _attack(self, name: str, door: str, place: Place, shards: Path | None) -> Outcome:
+    async def _attack(self, name: str, door: str, place: Place) -> Outcome:
         if self.cage is None:
-            self.cage = cage_for_attacks(self.folder / "cages", doors=not self.without, without=self.without)
+            self.cage = cage_for_attacks(self.folder / "cages", doors=self.shards is not None, without=self.without)
         await self.cage.start()
-        return await make_attack(self.cage, self.folder / "cages", name, door=door, place=place, shards=shards)
+        return await make_attack(self.cage, self.folder / "cages", name, door=door, place=place, shards=self.shards)
 
     def close_cage(self) -> None:
         async def close() -> None:
@@ -88,8 +88,8 @@ class Range:
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Range]:
-    made = Range(tmp_path_factory.mktemp("attacks"))
-    small_shards(made.folder)
+    folder = tmp_path_factory.mktemp("attacks")
+    made = Range(folder, shards=small_shards(folder).path)
     yield made
     made.close_cage()
     made.runner.close()
@@ -130,6 +130,18 @@ def test_an_ordinary_user_needs_the_user_namespace() -> None:
         campaign("ordinary", "--without", "landlock", "cmdline_of_victim", timeout_s=60)
     with pytest.raises(AssertionError, match="cmdline_of_victim"):
         campaign("ordinary", "--without", "landlock", "--without", "user-namespace", "cmdline_of_victim", timeout_s=60)
+
+
+@pytest.mark.slow
+def test_each_door_lets_an_attack_in_when_no_layer_is_in_force(tmp_path: Path) -> None:
+    """So that what is contained at a door was really tried there. The static check alone runs nothing."""
+    made = Range(tmp_path, without=LAYERS, shards=small_shards(tmp_path).path)
+    try:
+        entered = {(d, p): bool(made.attack("create_in_home", d, p).breaches) for d, p in door_places()}
+    finally:
+        made.close_cage()
+        made.runner.close()
+    assert entered == {(door, place): door != "static" for door, place in door_places()}
 
 
 def test_each_layer_has_its_attack() -> None:

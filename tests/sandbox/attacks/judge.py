@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +29,8 @@ DOORS: Mapping[str, str] = {
     "shape": f"{ENTRIES}:shape",
     "run": f"{ENTRIES}:run",
     "train": "genesys.train.job:train",
-    "evaluate": "genesys.evaluate.job:evaluate",
+    "evaluate": "genesys.evaluate.job:logits",
+    "probe": "genesys.evaluate.job:probe",
 }
 LIMITS = {"memory_mb": 384, "n_processes": 32, "scratch_mb": 16, "n_scratch_files": 200, "n_open_files": 128}
 MAX_ANSWER_BYTES = 64 << 20
@@ -63,7 +66,7 @@ async def make_attack(
 ) -> Outcome:
     """Run one attack through one door of a cage whose jobs' folders lie under `cages`."""
     with Bait(cages, **LIMITS, flood_mb=128) as bait:
-        policy = Policy(deadline_s=deadline_s, file_mb=32, readable=(str(shards),) if shards else (), **LIMITS)
+        policy = Policy(deadline_s=deadline_s, file_mb=32, readable=_readable(bait, shards), **LIMITS)
         beside = asyncio.create_task(_honest(cage, "neighbour", {"n": 7, "secret": bait.secret[::-1], "seconds": 0.5}))
         await asyncio.sleep(0.15)
         started = time.monotonic()
@@ -104,11 +107,27 @@ def _request(bait: Bait, attack: str, door: str, place: Place, shards: Path | No
         return {"attack": attack, "group": attack_names()[attack], "goal": goal}
     tree = UnitTree(parse_unit(unit_text(attack, place, goal)))
     scale, shape = asdict(SCALE), {"vocab_size": 257, "d_model": 16, "n_blocks": 1}
+    rows = bait.folder / "rows"
+    rows.write_bytes(bytes(4 * 8))
+    passes = [{"rows": str(rows), "length": 8, "logits": "logits", "trained": False}]
     return {
         "tree": tree.to_json(), "scale": scale, "scales": [scale], "shape": shape, "vocab_size": 257, "seed": 0,
-        "shards": str(shards), "out": "out", "weights": "weights.safetensors", "checkpoint_every_s": None,
-        "max_test_bytes": 1024, "n_threads": 1,
+        "shards": str(_shards(bait, shards)), "out": os.curdir, "checkpoint_every_s": None, "n_threads": 1,
+        "embedding_std": 0.1, "passes": passes, "weights": "", "probes": ["recall"],
     }  # fmt: skip
+
+
+def _shards(bait: Bait, shards: Path | None) -> Path:
+    """A copy of the shards where a job of another user can read them."""
+    copy = bait.folder / "shards"
+    if shards is not None and not copy.exists():
+        shutil.copytree(shards, copy)
+        copy.chmod(0o755)
+    return copy
+
+
+def _readable(bait: Bait, shards: Path | None) -> tuple[str, ...]:
+    return str(_shards(bait, shards)), str(bait.folder / "rows")
 
 
 def _late(seconds: float, deadline_s: float) -> list[str]:
@@ -158,6 +177,7 @@ def door_places() -> list[tuple[str, Place]]:
         "run": ("forward", "backward", "destructor"),
         "train": ("import", "backward"),
         "evaluate": ("import", "forward"),
+        "probe": ("init",),
     }
     assert {place for places in reached.values() for place in places} == set(PLACES)
     return [(door, place) for door, places in reached.items() for place in places]
