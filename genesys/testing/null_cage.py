@@ -16,6 +16,7 @@ from typing import Any
 
 from genesys.gau import UnitTree
 from genesys.sandbox import Policy
+from genesys.sandbox.layers import LAYERS, Layer
 from genesys.verification.jobs import Jobs
 from genesys.verification.logits import CagedModel
 
@@ -39,6 +40,10 @@ class NullCage:
         tree = UnitTree.from_json(request["tree"])
         answers = {"check": _check, "train": _train, "evaluate": _evaluate, "probe": _probe}
         return answers[entry.partition(":")[2]](tree, request)
+
+    async def layers(self) -> Mapping[Layer, str]:
+        """No layer is in force; see `genesys.sandbox.Cage`."""
+        return dict.fromkeys(LAYERS, "nothing is run")
 
 
 class NullScorer:

@@ -101,6 +101,10 @@ class Jobs:
             self._on_progress(stage)
         return await self._cage.run(entry, request, policy)
 
+    async def layers(self) -> dict[str, str]:
+        """The cage's layers; see `Cage.layers`."""
+        return {str(layer): reason for layer, reason in (await self._cage.layers()).items()}
+
     def _left_s(self, stage: str) -> float:
         left_s = self.request.deadline_s - self.seconds
         if not left_s > 0:

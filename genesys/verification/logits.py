@@ -90,8 +90,9 @@ async def run_passes(jobs: Jobs, stage: str, model: CagedModel, passes: Sequence
 async def _run_job(jobs: Jobs, stage: str, model: CagedModel, passes: Sequence[Pass]) -> list[Reading]:
     with tempfile.TemporaryDirectory(prefix="genesys-score-") as folder:
         rows, logits = Path(folder, "rows"), Path(folder, "logits")
-        rows.mkdir()
-        logits.mkdir()
+        for path in (Path(folder), rows, logits):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o711)  # a job that runs as another user passes through
         for i, item in enumerate(passes):
             item.rows_NL.astype("<i4").tofile(rows / str(i))
         n_bytes = sum(_n_bytes(item, _n_vocab(model)) for item in passes)

@@ -64,6 +64,7 @@ async def score_probes(jobs: Jobs, design_id: str) -> dict[str, Any]:
 async def _measure(jobs: Jobs, design_id: str, names: list[str]) -> Results:
     request = jobs.request
     with tempfile.TemporaryDirectory(prefix="genesys-probe-") as folder:
+        Path(folder).chmod(0o711)  # a job that runs as another user passes through
         ask = {
             "tree": request.tree,
             "probes": names,

@@ -92,7 +92,7 @@ class VerificationReport(_Record):
         weights: Path of the safetensors file; `weights_sha256` its hash.
         config: The request without the tree.
         details: By name, the training's answer (claims) and the scores of text and probes (measured, with audits).
-        cage: The layers of isolation in force.
+        cage: Every layer of isolation with the reason why it was not in force, "" if it was.
         seconds: Wall clock of the whole verification.
     """
 
@@ -110,4 +110,4 @@ class VerificationReport(_Record):
     software: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    cage: Mapping[str, Any] = field(default_factory=dict)
+    cage: Mapping[str, str] = field(default_factory=dict)

@@ -96,6 +96,7 @@ async def _verify(jobs: Jobs, scorer: Scorer) -> VerificationReport:
         software=dict(trained["software"]),
         hardware=_hardware(request),
         details={"train": trained, "evaluate": scored, "probe": probed},
+        cage=await jobs.layers(),
     )
 
 
