@@ -15,6 +15,7 @@ from pathlib import Path
 from genesys.sandbox.policy import Policy
 
 _MB = 1 << 20
+_PREFIX = "genesys-"
 _REMOVE_TIMEOUT_S = 1.0
 
 
@@ -25,23 +26,32 @@ class Group:
     folders: tuple[Path, ...]
 
     @classmethod
-    def create(cls, name: str, policy: Policy) -> Group:
-        """Make the group, with the limits of a policy.
+    def of(cls, keeper: int) -> Group:
+        """The group of the job of a keeper with this process id, made or not.
 
         Raises:
-            OSError: No group can be made here.
+            OSError: No groups can be made here.
         """
-        version, parents = _parents()
-        folders = tuple(parent / name for parent in parents)
-        for folder in folders:
+        return cls(tuple(parent / f"{_PREFIX}{keeper}" for parent in _parents()[1]))
+
+    def create(self) -> None:
+        """Make the group."""
+        for folder in self.folders:
             folder.mkdir()
-        group = cls(folders)
-        try:
-            group._limit(version, policy)
-        except OSError:
-            group.remove()
-            raise
-        return group
+
+    def limit(self, policy: Policy) -> None:
+        """Set a policy's limits; the keeper itself stands in the group too."""
+        memory, pids = str(policy.memory_mb * _MB), str(policy.n_processes + 1)
+        if _parents()[0] == 2:
+            (self.folders[0] / "memory.max").write_text(memory)
+            (self.folders[0] / "pids.max").write_text(pids)
+            with contextlib.suppress(OSError):  # a kernel without swap accounting
+                (self.folders[0] / "memory.swap.max").write_text("0")
+            return
+        (self.folders[0] / "memory.limit_in_bytes").write_text(memory)
+        (self.folders[1] / "pids.max").write_text(pids)
+        with contextlib.suppress(OSError):
+            (self.folders[0] / "memory.memsw.limit_in_bytes").write_text(memory)
 
     def enter(self) -> None:
         """Move this process into the group; its children are born there."""
@@ -62,7 +72,7 @@ class Group:
         return False
 
     def remove(self) -> None:
-        """Delete the group; its processes must be dead or dying."""
+        """Delete the group, if it is there; its processes must be dead or dying."""
         deadline = time.monotonic() + _REMOVE_TIMEOUT_S
         for folder in self.folders:
             while folder.exists() and time.monotonic() < deadline:
@@ -71,18 +81,14 @@ class Group:
                     break
                 time.sleep(0.005)
 
-    def _limit(self, version: int, policy: Policy) -> None:
-        memory, pids = str(policy.memory_mb * _MB), str(policy.n_processes)
-        if version == 2:
-            (self.folders[0] / "memory.max").write_text(memory)
-            (self.folders[0] / "pids.max").write_text(pids)
-            with contextlib.suppress(OSError):  # a kernel without swap accounting
-                (self.folders[0] / "memory.swap.max").write_text("0")
-            return
-        (self.folders[0] / "memory.limit_in_bytes").write_text(memory)
-        (self.folders[1] / "pids.max").write_text(pids)
-        with contextlib.suppress(OSError):
-            (self.folders[0] / "memory.memsw.limit_in_bytes").write_text(memory)
+
+def sweep() -> None:
+    """Delete the groups that keepers left behind when they and their server were killed."""
+    for parent in _parents()[1]:
+        for folder in parent.glob(f"{_PREFIX}*"):
+            if not Path("/proc", folder.name.removeprefix(_PREFIX)).exists():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 @lru_cache(maxsize=1)

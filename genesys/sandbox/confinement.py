@@ -22,9 +22,28 @@ _MB = 1 << 20
 _FIRST_UID, _N_UIDS = 1_000_000_000, 1_000_000_000
 
 
+Step = tuple[Layer, Callable[[], None]]
+
+
+def keeper_steps(layers: frozenset[Layer]) -> Iterator[Step]:
+    """What the parent of the job does before it forks the job."""
+    if "user-namespace" in layers:
+        yield "user-namespace", _enter_user_namespace
+    if "pid-namespace" in layers:
+        yield "pid-namespace", lambda: kernel.unshare(kernel.CLONE_NEWPID)
+
+
+def early_steps(layers: frozenset[Layer]) -> Iterator[Step]:
+    """What the job's process does before it knows its job."""
+    if "net-namespace" in layers:
+        yield "net-namespace", lambda: kernel.unshare(kernel.CLONE_NEWNET)
+    if "ipc-namespace" in layers:
+        yield "ipc-namespace", lambda: kernel.unshare(kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What one job is to be confined by.
+    """What one job is to be confined by, beside the steps before.
 
     Attributes:
         root: An empty folder to build the job's root in.
@@ -38,25 +57,12 @@ class Confinement:
     scratch: str
     uid: int
 
-    def keeper_steps(self) -> Iterator[tuple[Layer, Callable[[], None]]]:
-        """What the parent of the job does before it forks the job."""
-        if "uid" in self.layers:
-            yield "uid", self._hand_over
-        if "user-namespace" in self.layers:
-            yield "user-namespace", _enter_user_namespace
-        if "pid-namespace" in self.layers:
-            yield "pid-namespace", lambda: kernel.unshare(kernel.CLONE_NEWPID)
-
-    def child_steps(self) -> Iterator[tuple[Layer, Callable[[], None]]]:
+    def steps(self) -> Iterator[Step]:
         """What the job does before it runs generated code; the system call filter is apart, see `seal`."""
-        if "net-namespace" in self.layers:
-            yield "net-namespace", lambda: kernel.unshare(kernel.CLONE_NEWNET)
-        if "ipc-namespace" in self.layers:
-            yield "ipc-namespace", lambda: kernel.unshare(kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
-        if "mount-namespace" in self.layers:
-            yield "mount-namespace", self._move_root
         if "rlimits" in self.layers:
             yield "rlimits", self._limit
+        if "mount-namespace" in self.layers:
+            yield "mount-namespace", self._move_root
         if "uid" in self.layers:
             yield "uid", self._become
         if "no-new-privileges" in self.layers:
@@ -68,9 +74,6 @@ class Confinement:
         """Filter the system calls; last, since it forbids the other steps, and in the process that runs the code."""
         if "seccomp" in self.layers:
             seccomp.install(deny_memfd=not self.policy.gpu)
-
-    def _hand_over(self) -> None:
-        filesystem.hand_over([self.scratch, *self.policy.writable], self.uid)
 
     def _move_root(self) -> None:
         kernel.unshare(kernel.CLONE_NEWNS)
@@ -117,9 +120,9 @@ class Confinement:
         )
 
 
-def job_uid(job: int) -> int:
-    """An unprivileged user for a job, another one than those of the jobs that run beside it."""
-    return _FIRST_UID + (os.getpid() * 1024 + job) % _N_UIDS
+def job_uid(keeper: int) -> int:
+    """An unprivileged user for the job of a keeper with this process id, another one than those of other jobs."""
+    return _FIRST_UID + keeper % _N_UIDS
 
 
 def probe(folder: Path, without: frozenset[str] = frozenset()) -> Mapping[Layer, str]:
@@ -150,7 +153,11 @@ def _first_failure(reasons: Mapping[Layer, str], folder: Path) -> tuple[Layer, s
     """Take all steps that have no reason against them, in two children as a job does."""
     layers = frozenset(layer for layer, reason in reasons.items() if not reason)
     trial = Confinement(
-        layers=layers, policy=Policy(), root=str(folder / "root"), scratch=str(folder / "scratch"), uid=job_uid(0)
+        layers=layers,
+        policy=Policy(),
+        root=str(folder / "root"),
+        scratch=str(folder / "scratch"),
+        uid=job_uid(os.getpid()),
     )
     for path in (trial.root, trial.scratch):
         os.makedirs(path, exist_ok=True)
@@ -159,10 +166,11 @@ def _first_failure(reasons: Mapping[Layer, str], folder: Path) -> tuple[Layer, s
     if pid == 0:
         os.close(read_end)
         with contextlib.suppress(BaseException):
-            _take(trial.keeper_steps(), write_end)
+            _take(keeper_steps(layers), write_end)
             child = os.fork()
             if child == 0:
-                _take(trial.child_steps(), write_end)
+                _take(early_steps(layers), write_end)
+                _take(trial.steps(), write_end)
                 _take(iter((("seccomp", trial.seal),)), write_end)
                 _take(iter(((_guard_of_files(layers), _find_library),)), write_end)
                 os._exit(0)
@@ -178,7 +186,7 @@ def _first_failure(reasons: Mapping[Layer, str], folder: Path) -> tuple[Layer, s
     return layer, reason  # type: ignore[return-value]
 
 
-def _take(steps: Iterator[tuple[Layer, Callable[[], None]]], write_end: int) -> None:
+def _take(steps: Iterator[Step], write_end: int) -> None:
     for layer, step in steps:
         try:
             step()
@@ -208,7 +216,12 @@ def _enter_user_namespace() -> None:
 
 def _try_group() -> str:
     try:
-        cgroups.Group.create(f"genesys-probe-{os.getpid()}", Policy()).remove()
+        group = cgroups.Group.of(os.getpid())
+        group.create()
+        try:
+            group.limit(Policy())
+        finally:
+            group.remove()
     except OSError as error:
         return str(error)
     return ""

@@ -13,13 +13,13 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from genesys.sandbox import filesystem, kernel
 from genesys.sandbox.cgroups import Group
-from genesys.sandbox.confinement import Confinement, job_uid
+from genesys.sandbox.confinement import Confinement, early_steps, job_uid, keeper_steps
 from genesys.sandbox.frames import MAX_ANSWER_BYTES
 from genesys.sandbox.layers import Layer
 from genesys.sandbox.policy import Policy
@@ -55,132 +55,150 @@ class Job:
         return cls(**data | {"policy": Policy(**policy | paths)})
 
 
-def keep(job: Job, layers: frozenset[Layer], work: Work) -> NoReturn:
-    """Run `work` as a job and leave its outcome in the job's folder. Call it in a fork of the server; it does not return."""
+def keep(job_read: int, end: int, layers: frozenset[Layer], work: Work) -> NoReturn:
+    """Wait for a job, run `work` as it, leave its outcome in its folder. Call it in a fork of the server; no return.
+
+    All that does not depend on the job is done while waiting: its process stands ready in its namespaces and its group.
+
+    Args:
+        job_read: A pipe that gives the job as JSON, and then ends.
+        end: A pipe that is told this process' id, in eight bytes, when all is done.
+    """
     try:
         os.setsid()
         _outlive_nobody()
-        outcome = _Keeper(job, layers).run(work)
-    except Exception as error:
-        outcome = {"code": -1, "ended_by": "infrastructure", "message": f"{type(error).__name__}: {error}"}
-    with contextlib.suppress(OSError):  # the owner may have removed the folder
-        temporary = Path(job.folder, f".{OUTCOME_FILE}")
-        temporary.write_text(json.dumps(outcome))
-        temporary.rename(Path(job.folder, OUTCOME_FILE))
-    os._exit(0)
+        keeper = _Keeper(layers, work)
+        with open(job_read, "rb") as pipe:
+            line = pipe.read()
+        if line and not _cancelled:
+            keeper.keep(Job.from_json(json.loads(line)))
+            os.write(end, os.getpid().to_bytes(8, "big"))
+    finally:
+        os._exit(0)
 
 
-@dataclass(slots=True)
 class _Keeper:
-    job: Job
-    layers: frozenset[Layer]
-    group: Group | None = None
-    answer: bytearray = field(default_factory=bytearray)
-    log: bytearray = field(default_factory=bytearray)
-    _child: int = 0
-    _scratch_before: tuple[int, int] = (0, 0)
-    _anonymous_before: int = 0
-    _look_at_scratch: float = 0.0
-    _used_cpu_s: float = 0.0
-
-    def run(self, work: Work) -> dict[str, Any]:
-        """Fork, watch, kill, collect."""
-        confinement = self._confinement()
-        request = json.loads(Path(self.job.folder, REQUEST_FILE).read_text())
-        if "cgroup" in self.layers:
-            self.group = Group.create(f"genesys-{os.getpid()}-{self.job.number}", self.job.policy)
+    def __init__(self, layers: frozenset[Layer], work: Work) -> None:
+        self._layers, self._work = layers, work
+        self._group: Group | None = None
+        self._child = 0
+        self._answer, self._log = bytearray(), bytearray()
+        self._scratch_before = (0, 0)
+        self._anonymous_before = 0
+        self._look_at_scratch = self._used_cpu_s = 0.0
+        self._failure: OSError | None = None
         try:
-            if "watchdog" in self.layers:
+            self._prepare()
+        except OSError as error:  # said when there is a job to say it of
+            self._failure = error
+
+    def keep(self, job: Job) -> None:
+        """Run the job and write its outcome."""
+        try:
+            outcome = self._run(job)
+        except Exception as error:
+            outcome = {"code": -1, "ended_by": "infrastructure", "message": f"{type(error).__name__}: {error}"}
+        with contextlib.suppress(OSError):  # the owner may have removed the folder
+            temporary = Path(job.folder, f".{OUTCOME_FILE}")
+            temporary.write_text(json.dumps(outcome))
+            temporary.rename(Path(job.folder, OUTCOME_FILE))
+
+    def _prepare(self) -> None:
+        if "cgroup" in self._layers:
+            self._group = Group.of(os.getpid())
+            self._group.create()
+            self._group.enter()  # here rather than in the child: the kernel takes its time to move a process
+        for _, step in keeper_steps(self._layers):
+            step()
+        job_read, self._job_write = os.pipe()
+        (self._answer_read, answer_write), (self._log_read, log_write) = os.pipe(), os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            _become_job(self._layers, self._work, job_read, answer_write, log_write)
+        for fd in (job_read, answer_write, log_write):
+            os.close(fd)
+        for fd in (self._answer_read, self._log_read):
+            os.set_blocking(fd, False)
+
+    def _run(self, job: Job) -> dict[str, Any]:
+        """Confine and start, watch, kill, collect."""
+        if self._failure is not None:
+            raise self._failure
+        self._job = job
+        request = Path(job.folder, REQUEST_FILE).read_bytes()
+        try:
+            if self._group is not None:
+                self._group.limit(job.policy)
+            if "watchdog" in self._layers:
                 self._scratch_before = filesystem.usage(self._written())
                 self._anonymous_before = _anonymous_bytes(os.getpid())
-            for _, step in confinement.keeper_steps():
-                step()
-            ended_by, code = self._watch(*self._fork(confinement, lambda: work(self.job.entry, request)))
-            if not ended_by and not self.answer:
+            if "uid" in self._layers:
+                filesystem.hand_over(self._written(), job_uid(os.getpid()))
+            with contextlib.suppress(BrokenPipeError), open(self._job_write, "wb") as pipe:
+                pipe.write(json.dumps(asdict(job) | {"uid": job_uid(os.getpid())}).encode() + b"\n" + request)
+            ended_by, code = self._watch()
+            if not ended_by and not self._answer:
                 ended_by = self._silent_limit()
         finally:
             self._kill_tree()
-            if self.group is not None:
-                self.group.remove()
-        Path(self.job.folder, ANSWER_FILE).write_bytes(self.answer)
-        Path(self.job.folder, LOG_FILE).write_bytes(self.log[-_LOG_BYTES:])
+        Path(job.folder, ANSWER_FILE).write_bytes(self._answer)
+        Path(job.folder, LOG_FILE).write_bytes(self._log[-_LOG_BYTES:])
         return {"code": code, "ended_by": ended_by}
 
-    def _confinement(self) -> Confinement:
-        folder = Path(self.job.folder)
-        return Confinement(
-            layers=self.layers,
-            policy=self.job.policy,
-            root=str(folder / "root"),
-            scratch=str(folder / "scratch"),
-            uid=job_uid(self.job.number),
-        )
-
-    def _fork(self, confinement: Confinement, work: Callable[[], bytes]) -> tuple[int, int]:
-        (answer_read, answer_write), (log_read, log_write) = os.pipe(), os.pipe()
-        self._child = os.fork()
-        if self._child == 0:
-            _become_job(confinement, self.group, answer_write, log_write, work)
-        for fd in (answer_write, log_write):
-            os.close(fd)
-        for fd in (answer_read, log_read):
-            os.set_blocking(fd, False)
-        return answer_read, log_read
-
-    def _watch(self, answer_read: int, log_read: int) -> tuple[str, int]:
+    def _watch(self) -> tuple[str, int]:
         """Collect what the job says until it ends or passes a limit: ("" or the limit, its exit code)."""
         pidfd = os.pidfd_open(self._child)
         poll = select.poll()
-        for fd in (answer_read, log_read, pidfd):
+        for fd in (self._answer_read, self._log_read, pidfd):
             poll.register(fd, select.POLLIN)
         while True:
-            left_s = self.job.deadline - time.monotonic()
+            left_s = self._job.deadline - time.monotonic()
             events = dict(poll.poll(max(0.0, min(_TICK_S, left_s)) * 1000))
-            for fd, sink in ((answer_read, self.answer), (log_read, self.log)):
+            for fd, sink in ((self._answer_read, self._answer), (self._log_read, self._log)):
                 if fd in events and not _read_into(fd, sink):
                     poll.unregister(fd)
-            if len(self.log) > 4 * _LOG_BYTES:
-                del self.log[:-_LOG_BYTES]
+            if len(self._log) > 4 * _LOG_BYTES:
+                del self._log[:-_LOG_BYTES]
             ended = pidfd in events
             limit = "" if ended else self._passed_limit()
             if ended or limit:
                 code = self._kill_tree()
-                while _read_into(answer_read, self.answer) and len(self.answer) <= MAX_ANSWER_BYTES:
+                while _read_into(self._answer_read, self._answer) and len(self._answer) <= MAX_ANSWER_BYTES:
                     pass
-                while _read_into(log_read, self.log) and len(self.log) <= 16 * _LOG_BYTES:
+                while _read_into(self._log_read, self._log) and len(self._log) <= 16 * _LOG_BYTES:
                     pass
                 return limit, code
 
     def _passed_limit(self) -> str:
         now = time.monotonic()
-        if now >= self.job.deadline:
+        if now >= self._job.deadline:
             return "deadline"
         if _cancelled:
             return "cancelled"
-        if len(self.answer) > MAX_ANSWER_BYTES:
+        if len(self._answer) > MAX_ANSWER_BYTES:
             return "answer"
-        if "watchdog" not in self.layers:
+        if "watchdog" not in self._layers:
             return ""
-        if self.group is None and self._memory() > self.job.policy.memory_mb * _MB:
+        if self._group is None and self._memory() > self._job.policy.memory_mb * _MB:
             return "memory"
         if now >= self._look_at_scratch:
             self._look_at_scratch = now + _SCRATCH_TICK_S
             n_bytes, n_files = filesystem.usage(self._written())
-            if n_bytes - self._scratch_before[0] > self.job.policy.scratch_mb * _MB:
+            if n_bytes - self._scratch_before[0] > self._job.policy.scratch_mb * _MB:
                 return "scratch"
-            if n_files - self._scratch_before[1] > self.job.policy.n_scratch_files:
+            if n_files - self._scratch_before[1] > self._job.policy.n_scratch_files:
                 return "scratch files"
         return ""
 
     def _silent_limit(self) -> str:
         """The limit at which the kernel killed the job, if it was one."""
-        if self.group is not None and self.group.ran_out_of_memory():
+        if self._group is not None and self._group.ran_out_of_memory():
             return "memory"
-        cpu_s = self.job.policy.cpu_s
+        cpu_s = self._job.policy.cpu_s
         return "cpu" if cpu_s and self._used_cpu_s >= cpu_s - _TICK_S else ""
 
     def _written(self) -> list[str]:
-        return [str(Path(self.job.folder, "scratch")), *self.job.policy.writable]
+        return [str(Path(self._job.folder, "scratch")), *self._job.policy.writable]
 
     def _memory(self) -> int:
         """What the job's processes hold beyond what they share with this one since the fork."""
@@ -192,7 +210,7 @@ class _Keeper:
         if not self._child:
             return code
         while True:
-            alive = {self._child, *_descendants(os.getpid()), *(self.group.pids() if self.group else ())}
+            alive = {self._child, *_descendants(os.getpid()), *(self._group.pids() if self._group else ())}
             for pid in alive - {os.getpid(), 0}:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
@@ -209,32 +227,45 @@ class _Keeper:
             time.sleep(0.001)
 
 
-def _become_job(
-    confinement: Confinement, group: Group | None, answer: int, log: int, work: Callable[[], bytes]
-) -> NoReturn:
-    """Confine this process, run the work, write its answer, and end."""
+def _become_job(layers: frozenset[Layer], work: Work, job_read: int, answer: int, log: int) -> NoReturn:
+    """Wait for the job, confine this process, run the work, write its answer, and end."""
     try:
         os.setsid()
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if group is not None:
-            group.enter()
         for fd in (1, 2):
             os.dup2(log, fd)
-        answer = os.dup2(answer, 3, inheritable=False)
-        os.closerange(4, 1 << 16)
-        for layer, step in confinement.child_steps():
+        job_read, answer = os.dup2(job_read, 3), os.dup2(answer, 4, inheritable=False)
+        os.closerange(5, 1 << 16)
+        with contextlib.suppress(OSError):  # the kernel, short of memory, is to take this process first
+            Path("/proc/self/oom_score_adj").write_text("1000")
+        for layer, step in early_steps(layers):
             _taking(layer, step)
-        os.chdir(confinement.scratch)
-        os.environ.update(HOME=confinement.scratch, TMPDIR=confinement.scratch)
-        _taking("seccomp", confinement.seal)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user takes it away
-        _write_all(answer, work())
+        with open(job_read, "rb") as pipe:
+            head, request = pipe.read().split(b"\n", 1)
+        data = json.loads(head)
+        uid = data.pop("uid")
+        job = Job.from_json(data)
+        _confine(layers, job, uid)
+        _write_all(answer, work(job.entry, json.loads(request)))
     except BaseException as error:
         with contextlib.suppress(BaseException):
             _write_all(answer, json.dumps({"cause": "infrastructure", "message": str(error)[:2000]}).encode())
     finally:
         os._exit(0)
+
+
+def _confine(layers: frozenset[Layer], job: Job, uid: int) -> None:
+    scratch = str(Path(job.folder, "scratch"))
+    confinement = Confinement(
+        layers=layers, policy=job.policy, root=str(Path(job.folder, "root")), scratch=scratch, uid=uid
+    )
+    for layer, step in confinement.steps():
+        _taking(layer, step)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user takes it away
+    os.chdir(scratch)
+    os.environ.update(HOME=scratch, TMPDIR=scratch)
+    _taking("seccomp", confinement.seal)
 
 
 def _taking(layer: str, step: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ its jobs with it, when the other end of the socket closes.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -22,64 +23,94 @@ from typing import Any
 
 from genesys.errors import ConfigError, JobFailed
 from genesys.sandbox import kernel
+from genesys.sandbox.cgroups import Group, sweep
 from genesys.sandbox.confinement import probe
-from genesys.sandbox.keeper import Job, keep
+from genesys.sandbox.keeper import keep
 from genesys.sandbox.layers import Layer
 
 
-def serve(connection: socket.socket, layers: frozenset[Layer]) -> None:
-    """Fork a keeper for each request line, report each keeper's end, until the connection closes."""
-    wake_read, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    jobs: dict[int, int] = {}  # pid of the keeper -> job number
-    buffer = b""
-    while True:
-        readable, _, _ = select.select([connection.fileno(), wake_read], [], [])
-        if wake_read in readable:
-            os.read(wake_read, 4096)
-            _report_ends(connection, jobs)
-        if connection.fileno() in readable:
-            data = connection.recv(65536)
-            if not data:
-                break
-            *lines, buffer = (buffer + data).split(b"\n")
-            for line in lines:
-                _start(connection, jobs, Job.from_json(json.loads(line)), layers, (wake_read, wake_write))
-    _end_all(jobs)
+class _Server:
+    """Gives each request to a keeper that was forked ahead, and reports each keeper's end."""
 
+    def __init__(self, connection: socket.socket, layers: frozenset[Layer]) -> None:
+        self._connection, self._layers = connection, layers
+        self._deaths, self._wake = os.pipe()  # a byte for each SIGCHLD
+        self._ends, self._end = os.pipe()  # eight bytes from each keeper that is done
+        os.set_blocking(self._wake, False)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._jobs: dict[int, int] = {}  # pid of the keeper -> job number
+        self._spare: tuple[int, int] | None = None  # pid, and where its job is written
 
-def _start(
-    connection: socket.socket, jobs: dict[int, int], job: Job, layers: frozenset[Layer], pipes: tuple[int, int]
-) -> None:
-    assert len(os.listdir("/proc/self/task")) == 1, "the fork server must hold one thread"
-    pid = os.fork()
-    if pid == 0:
-        connection.close()
-        for fd in pipes:
-            os.close(fd)
-        keep(job, layers, _answer)
-    jobs[pid] = job.number
-    _send(connection, {"job": job.number, "pid": pid})
+    def serve(self) -> None:
+        """Go on until the connection closes."""
+        buffer = b""
+        while True:
+            if self._spare is None:
+                self._spare = self._fork_keeper()
+            readable, _, _ = select.select([self._connection.fileno(), self._deaths, self._ends], [], [])
+            if self._ends in readable:
+                self._report(int.from_bytes(os.read(self._ends, 8), "big"))
+            if self._deaths in readable:
+                os.read(self._deaths, 4096)
+                self._reap()
+            if self._connection.fileno() in readable:
+                data = self._connection.recv(65536)
+                if not data:
+                    return self._end_all()
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    self._start(line)
 
-
-def _report_ends(connection: socket.socket, jobs: dict[int, int]) -> None:
-    while jobs:
-        pid, _ = os.waitpid(-1, os.WNOHANG)
+    def _fork_keeper(self) -> tuple[int, int]:
+        assert len(os.listdir("/proc/self/task")) == 1, "the fork server must hold one thread"
+        job_read, job_write = os.pipe()
+        pid = os.fork()
         if pid == 0:
-            return
-        _send(connection, {"job": jobs.pop(pid), "ended": True})
+            self._connection.close()
+            for fd in (self._deaths, self._wake, self._ends, job_write):
+                os.close(fd)
+            keep(job_read, self._end, self._layers, _answer)
+        os.close(job_read)
+        return pid, job_write
 
+    def _start(self, line: bytes) -> None:
+        pid, pipe = self._spare or self._fork_keeper()
+        self._spare = None
+        number = json.loads(line)["number"]
+        self._jobs[pid] = number
+        _send(self._connection, {"job": number, "pid": pid})
+        with contextlib.suppress(BrokenPipeError), open(pipe, "wb") as file:  # a killed keeper is reaped
+            file.write(line)
 
-def _end_all(jobs: dict[int, int]) -> None:
-    for pid in jobs:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    for pid in jobs:
+    def _report(self, pid: int) -> None:
+        if pid in self._jobs:
+            _send(self._connection, {"job": self._jobs.pop(pid), "ended": True})
+
+    def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                self._report(pid)
+                if "cgroup" in self._layers:
+                    Group.of(pid).remove()
+                if self._spare is not None and self._spare[0] == pid:
+                    os.close(self._spare[1])
+                    self._spare = None
+
+    def _end_all(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare[1])  # a spare whose pipe ends goes by itself
+        for pid in self._jobs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        while True:
+            try:
+                pid, _ = os.wait()
+            except ChildProcessError:
+                return
+            if "cgroup" in self._layers:
+                Group.of(pid).remove()
 
 
 def _answer(entry: str, request: dict[str, Any]) -> bytes:
@@ -118,11 +149,15 @@ def main(argv: list[str]) -> None:
     connection = socket.socket(fileno=int(descriptor))
     for module in modules:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a collection in a child would touch, and so copy, every page that it shares with this process
     layers = probe(Path(folder), frozenset(filter(None, without.split(","))))
+    if not layers["cgroup"]:
+        sweep()
     _send(connection, {"layers": layers})
     if kernel.supported():
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
-    serve(connection, frozenset(layer for layer, reason in layers.items() if not reason))
+    _Server(connection, frozenset(layer for layer, reason in layers.items() if not reason)).serve()
 
 
 if __name__ == "__main__":
