@@ -38,7 +38,9 @@ FORBIDDEN_TORCH = frozenset(
 )  # fmt: skip
 ALLOWED_TORCH = frozenset({"utils.checkpoint", "cuda.is_available", "cuda.amp", "nn.utils"})
 CUSTOM_GRADIENT = frozenset({"autograd.Function", "autograd.function", "autograd.graph", "library.custom_op"})
-GLOBAL_STATE = frozenset({"manual_seed", "seed", "random", "default_generator", "use_deterministic_algorithms", "autograd.grad_mode"})
+GLOBAL_STATE = frozenset(
+    {"manual_seed", "seed", "random", "default_generator", "use_deterministic_algorithms", "autograd.grad_mode"}
+)
 CACHES = frozenset({"lru_cache", "cache", "cached_property", "singledispatch"})
 NAMED_LIKE_MODULES = frozenset({"select", "signal", "math", "typing", "dataclasses", "functools", "collections", "abc"})
 """Attributes of torch that share a name with a module of the standard library, and the modules a unit may import."""
@@ -47,32 +49,35 @@ STAND_INS = frozenset({"model_discovery", "torchtune", "transformers"})
 """What imported units get from `genesys.model.stand_ins`; in any other unit its import is a finding already."""
 
 
-def check_reach(unit: Unit, module: ast.Module) -> Iterator[Finding]:
-    """Findings about every name in a text that leads out of tensor computation."""
-    reader = _Reader(unit, module)
-    for node in ast.walk(module):
+def check_reach(unit: Unit, nodes: list[ast.AST]) -> Iterator[Finding]:
+    """Findings about every name in a text, given as all nodes of its tree, that leads out of tensor computation."""
+    reader = _Reader(nodes)
+    for node in nodes:
         for rule, measured in reader.read(node):
             required = "tensor computation, with names written out"
             yield RULES[rule].finding(measured, required, unit=unit.name, line=getattr(node, "lineno", None))
 
 
 class _Reader:
-    def __init__(self, unit: Unit, module: ast.Module) -> None:
-        self._origins = dict(_imports(module))
-        for node in ast.walk(module):
+    def __init__(self, nodes: list[ast.AST]) -> None:
+        self._origins = {name: origin for node in nodes for name, origin in _imports(node)}
+        for node in nodes:
             if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
                 origin = self._origin(node.value)
                 self._origins |= {t.id: origin for t in node.targets if isinstance(t, ast.Name) and origin}
-        self._bases = {id(n.value) for n in ast.walk(module) if isinstance(n, ast.Attribute)}
-        self._called = {id(n.func) for n in ast.walk(module) if isinstance(n, ast.Call)}
-        self._in_tests = set(_nodes_of_tests(module))
+        self._bases = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+        self._called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+        self._in_tests = set(_nodes_of_tests(nodes))
 
     def read(self, node: ast.AST) -> Iterator[tuple[str, str]]:
         """Pairs (rule, what was found)."""
         match node:
-            case ast.Import() | ast.ImportFrom():
-                for name, origin in _imports(node):
-                    yield from self._read_origin(origin, f"import of {name!r} ({origin})", node)
+            case ast.Import(names=names):
+                for alias in names:
+                    yield from self._read_origin(alias.name, f"import of {alias.name}", node)
+            case ast.ImportFrom():
+                for _, origin in _imports(node):
+                    yield from self._read_origin(origin, f"import of {origin}", node)
             case ast.Name(id=name):
                 yield from self._read_name(node, name)
             case ast.Attribute(attr=attribute):
@@ -94,7 +99,7 @@ class _Reader:
     def _read_attribute(self, node: ast.Attribute, name: str) -> Iterator[tuple[str, str]]:
         root = _root(node)
         origin = self._origin(node)
-        if isinstance(node.ctx, (ast.Store, ast.Del)) and (root in self._origins or root == "ctx"):
+        if isinstance(node.ctx, (ast.Store, ast.Del)) and (root in self._origins or root in ("ctx", "type()")):
             yield "monkey-patch", f"an assignment to {ast.unparse(node)}"
         if HOOK_NAMES.match(name):
             yield "hook", f"a call of {name}"
@@ -116,18 +121,22 @@ class _Reader:
         parts = rest.split(".") if rest else []
         if top == "functools" and rest in CACHES:
             yield "cache", shown
-        elif any(part in sys.stdlib_module_names and part not in NAMED_LIKE_MODULES for part in parts if part != "random"):
+        elif any(
+            part in sys.stdlib_module_names and part not in NAMED_LIKE_MODULES for part in parts if part != "random"
+        ):
             yield "forbidden-name", f"{shown}, a module of the standard library"
         if top != "torch":
             return
         if _within(rest, CUSTOM_GRADIENT):
             yield "custom-gradient", shown
-        elif _within(rest, GLOBAL_STATE) or parts and re.match(r"^set_\w+$", parts[-1]):
+        elif _within(rest, GLOBAL_STATE) or (parts and re.match(r"^set_\w+$", parts[-1])):
             if node not in self._in_tests:
                 yield "global-state", shown
         elif _within(rest, FORBIDDEN_TORCH) and not _within(rest, ALLOWED_TORCH) and rest not in ("cuda", "utils"):
             yield "forbidden-name", shown
-        elif any(HOOK_NAMES.match(part) for part in parts[:-1]) or (parts and HOOK_NAMES.match(parts[-1]) and isinstance(node, ast.ImportFrom)):
+        elif any(HOOK_NAMES.match(part) for part in parts[:-1]) or (
+            parts and HOOK_NAMES.match(parts[-1]) and isinstance(node, ast.ImportFrom)
+        ):
             yield "hook", shown
         elif any(part.startswith("_") for part in parts):
             yield "introspection", f"the private name {shown}"
@@ -157,22 +166,21 @@ _MODULES = frozenset(
 )  # fmt: skip
 
 
-def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Pairs (local name, full name) of the imports in a tree."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
-        elif isinstance(node, ast.ImportFrom):
-            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Pairs (local name, full name) that an import binds."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
+    elif isinstance(node, ast.ImportFrom):
+        yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def _root(node: ast.expr) -> str:
-    """The name that an attribute chain starts at; "super()" for a call of super."""
+    """The name that an attribute chain starts at; "super()" and "type()" for calls of those."""
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
-        return "super()"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("super", "type"):
+        return f"{node.func.id}()"
     return node.id if isinstance(node, ast.Name) else ""
 
 
@@ -182,16 +190,21 @@ def _begins_public(name: ast.expr) -> bool:
         name = name.values[0]
     elif isinstance(name, ast.BinOp):
         return _begins_public(name.left)
-    return isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith("_") and name.value != ""
+    return (
+        isinstance(name, ast.Constant)
+        and isinstance(name.value, str)
+        and not name.value.startswith("_")
+        and name.value != ""
+    )
 
 
 def _within(name: str, families: frozenset[str]) -> bool:
     return any(name == family or name.startswith(f"{family}.") for family in families)
 
 
-def _nodes_of_tests(module: ast.Module) -> Iterator[ast.AST]:
+def _nodes_of_tests(nodes: list[ast.AST]) -> Iterator[ast.AST]:
     """All nodes inside of `test_*` functions that nothing in the text calls: they may seed, for they run apart."""
-    used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
-    for function in module.body:
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    for function in nodes:
         if isinstance(function, ast.FunctionDef) and function.name.startswith("test_") and function.name not in used:
             yield from ast.walk(function)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import lru_cache
 
 from genesys.checker.reach import check_reach
 from genesys.checker.rules import RULES
@@ -12,7 +11,9 @@ from genesys.errors import Finding
 from genesys.gau import Unit, UnitTree
 from genesys.gau.published import PUBLISHED_MODULES
 
-ALLOWED_MODULES = frozenset({"torch", "einops", "math", "typing", "dataclasses", "functools", "collections", "__future__"})
+ALLOWED_MODULES = frozenset(
+    {"torch", "einops", "math", "typing", "dataclasses", "functools", "collections", "__future__"}
+)
 
 
 def check_static(tree: UnitTree) -> list[Finding]:
@@ -21,49 +22,51 @@ def check_static(tree: UnitTree) -> list[Finding]:
     for path in tree.open_slots():
         parent, _, slot = path.rpartition(".")
         unit = tree.at(parent).unit.name
-        findings.append(RULES["open-slot"].finding(f"slot {slot!r} is open", "a unit in every slot", unit=unit, path=path))
+        findings.append(
+            RULES["open-slot"].finding(f"slot {slot!r} is open", "a unit in every slot", unit=unit, path=path)
+        )
     return findings
 
 
-@lru_cache(maxsize=1024)
-def _check_unit(unit: Unit) -> tuple[Finding, ...]:
-    module = ast.parse(unit.source)
-    found = [*_check_statements(unit, module), *check_reach(unit, module), *_check_slots(unit, module)]
+def _check_unit(unit: Unit) -> list[Finding]:
+    nodes = list(ast.walk(ast.parse(unit.source)))
+    found = [*_check_statements(unit, nodes), *check_reach(unit, nodes), *_check_slots(unit, nodes)]
     first = {(finding.rule, finding.line): finding for finding in reversed(found)}  # one of a rule on a line is enough
-    return tuple(finding for finding in found if first[finding.rule, finding.line] is finding)
+    return [finding for finding in found if first[finding.rule, finding.line] is finding]
 
 
-def _check_statements(unit: Unit, module: ast.Module) -> Iterator[Finding]:
-    for statement in ast.walk(module):
-        yield from _check_import(unit, statement)
-        if isinstance(statement, (ast.Global, ast.Nonlocal)):
+def _check_statements(unit: Unit, nodes: list[ast.AST]) -> Iterator[Finding]:
+    for statement in nodes:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            yield from _check_import(unit, statement)
+        elif isinstance(statement, (ast.Global, ast.Nonlocal)):
             yield RULES["global"].finding("a `global` or `nonlocal` statement", "no state outside the unit",
                                           unit=unit.name, line=statement.lineno)  # fmt: skip
 
 
-def _check_import(unit: Unit, statement: ast.AST) -> Iterator[Finding]:
+def _check_import(unit: Unit, statement: ast.Import | ast.ImportFrom) -> Iterator[Finding]:
     if isinstance(statement, ast.Import):
         names = [alias.name for alias in statement.names]
-    elif isinstance(statement, ast.ImportFrom):
+    else:
         names = [statement.module or "."] if not statement.level else ["."]
         if any(alias.name == "*" for alias in statement.names) and unit.published is None:
             yield RULES["import"].finding("a star import", "names imported one by one", unit=unit.name,
                                           line=statement.lineno, hint="Name what you use.")  # fmt: skip
-    else:
-        return
     modules = ALLOWED_MODULES if unit.published is None else ALLOWED_MODULES | PUBLISHED_MODULES
     for name in names:
         if name.partition(".")[0] not in modules:
             allowed = ", ".join(sorted(modules - {"__future__"}))
-            yield RULES["import"].finding(f"import of {name!r}", f"only {allowed}", unit=unit.name, line=statement.lineno)
+            yield RULES["import"].finding(
+                f"import of {name!r}", f"only {allowed}", unit=unit.name, line=statement.lineno
+            )
 
 
-def _check_slots(unit: Unit, module: ast.Module) -> Iterator[Finding]:
+def _check_slots(unit: Unit, nodes: list[ast.AST]) -> Iterator[Finding]:
     if unit.published is not None:
         return  # its slots are names of classes, read off the text by the import
     declared = {slot.name for slot in unit.slots}
     asked: set[str] = set()
-    for call in ast.walk(module):
+    for call in nodes:
         match call:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="ctx"), attr="child" | "children"), args=[slot, *_]):
                 pass

@@ -1,0 +1,211 @@
+"""Stage 4: no output may depend on a later input or on another row. Runs generated code: caged child processes only.
+
+Three ways to see the future, each blind to something the others find: gradients (blind to steps such as `sign`), values with
+another future in its place (blind to what cancels), and rows cut short (the only one that sees a rule by length).
+
+Not covered: a leak at a length, width or depth that is neither drawn here nor asked for in `shapes`. The trusted scorer of a
+verification therefore looks again at the trained weights.
+
+Shapes: B batch, L length, D model width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from random import Random
+
+import torch
+from torch import Tensor
+
+from genesys.checker.rules import RULES
+from genesys.checker.specimen import (
+    gradient_of,
+    in_float64,
+    inputs,
+    random_like,
+    secret_lengths,
+    seeded,
+    small_model,
+    tokens,
+)
+from genesys.errors import Finding
+from genesys.gau import UnitTree
+from genesys.model import GAM
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 0.1}
+MAGNITUDES = (1.0, 100.0, -1.0, 0.01)  # of what replaces the future; -1 turns the old future's sign
+N_ROWS = 4
+
+Shape = tuple[int, int, int]
+"""A model to look at: (d_model, n_blocks, length)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """An effect that should not be: of a later input, of another row, or of the length."""
+
+    rule: str
+    size: float
+    tolerance: float
+    where: str
+
+    def finding(self, unit: str) -> Finding:
+        cause = {"causality": "the future", "batch": "another row of the batch", "length": "the rest of the row"}[
+            self.rule
+        ]
+        measured = f"{cause} moves an output by {self.size:.1e} of what the inputs before it do ({self.where})"
+        return RULES[self.rule].finding(measured, f"at most {self.tolerance:.0e}", unit=unit)
+
+
+def check_causality(tree: UnitTree, d_model: int, *, shapes: Iterable[Shape] = ()) -> list[Finding]:
+    """Look for leaks in the whole model, in train and eval mode, at lengths of which some are drawn for this design alone.
+
+    Args:
+        d_model: Width at which to look closely, with two blocks.
+        shapes: More (d_model, n_blocks, length), looked at by values in float32 only: the sizes that will be trained.
+
+    Returns:
+        The first leak, if any.
+    """
+    model, dtype = in_float64(small_model(tree, d_model))
+    looks = chain(
+        _close_look(tree, model, dtype),
+        _as_trained(tree, (d_model, 2, 32)),
+        *(_as_trained(tree, shape) for shape in shapes),
+    )
+    return [leak.finding(tree.unit.name) for leak in islice(looks, 1)]
+
+
+def leaks(model: GAM, length: int, dtype: torch.dtype, *, where: str, seed: int = 0) -> Iterator[Leak]:
+    """Leaks by value at one length, in the model's present mode."""
+    width = model.embedding.embedding_dim
+    x_BLD = inputs(N_ROWS, length, width, dtype, seed=seed)
+    yield from _leaks_by_value(model.hidden, x_BLD, Random(f"{length}/{seed}"), TOLERANCE[dtype], where)
+
+
+def _close_look(tree: UnitTree, model: GAM, dtype: torch.dtype) -> Iterator[Leak]:
+    first, second, third = secret_lengths(tree, 3)
+    for mode, lengths in (("train", (2, 16, first)), ("eval", (3, second, 65))):
+        model.train(mode == "train")
+        yield from _leaks_between_rows(model, first // 3, dtype, mode)
+        with torch.set_grad_enabled(mode == "train"):
+            for length in lengths:
+                yield from leaks(model, length, dtype, where=f"{mode} mode, L={length}")
+        if mode == "train":
+            yield from _leaks_by_gradient(model, third, dtype, mode)
+    yield from _leaks_by_length(model, (1, 2, 3, 8, second, third), dtype)
+
+
+def _as_trained(tree: UnitTree, shape: Shape) -> Iterator[Leak]:
+    """Leaks of the whole model on tokens, in the number formats and with the calls of training and evaluation."""
+    d_model, n_blocks, length = shape
+    model = small_model(tree, d_model, n_blocks=n_blocks)
+    for dtype, training in ((torch.float32, True), (torch.float32, False), (torch.bfloat16, False)):
+        model.train(training).to(dtype)
+        name = f"{str(dtype).removeprefix('torch.')}, {'train' if training else 'eval'} mode"
+        with torch.set_grad_enabled(training):
+            yield from _leaks_in_logits(
+                model, length, TOLERANCE[dtype], f"D={d_model}, {n_blocks} blocks, L={length}, {name}"
+            )
+
+
+def _leaks_in_logits(model: GAM, length: int, tolerance: float, where: str) -> Iterator[Leak]:
+    tokens_BL = tokens(N_ROWS, length, seed=5)
+    cuts = [0, length // 2, length - 2, min(5, length - 2)]
+    changed_BL = tokens_BL.clone()
+    for row, t in enumerate(cuts):
+        changed_BL[row, t + 1 :] = tokens(1, length, seed=9 + row)[0, t + 1 :]
+    yield from _compare(model, tokens_BL, changed_BL, cuts, tolerance, where)
+
+
+def _leaks_by_value(
+    run: Callable[[Tensor], Tensor], x_BLD: Tensor, rng: Random, tolerance: float, where: str
+) -> Iterator[Leak]:
+    length = x_BLD.shape[1]
+    cuts = [0, length - 2, rng.randrange(length - 1), rng.randrange(length - 1)]
+    magnitudes = rng.sample(MAGNITUDES, len(MAGNITUDES))
+    changed_BLD = x_BLD.clone()
+    noise_BLD = random_like(x_BLD, seed=rng.randrange(1 << 30))
+    for row, (t, magnitude) in enumerate(zip(cuts, magnitudes, strict=True)):
+        future = x_BLD if magnitude == -1 else noise_BLD
+        if x_BLD.dtype != torch.float64:
+            magnitude = min(magnitude, 1.0)  # a correct convolution by FFT leaks 3e-8 of what is largest there
+        changed_BLD[row, t + 1 :] = magnitude * future[row, t + 1 :]
+    yield from _compare(run, x_BLD, changed_BLD, cuts, tolerance, where)
+
+
+def _compare(
+    run: Callable[[Tensor], Tensor], x: Tensor, changed: Tensor, cuts: list[int], tolerance: float, where: str
+) -> Iterator[Leak]:
+    """Leaks that show in the past of each row when its future is another; random numbers are the same in both calls."""
+    with seeded(11):
+        y_BLD = run(x).detach()
+    with seeded(11):
+        moved_BLD = run(changed).detach() - y_BLD
+    past_BL = torch.arange(x.shape[1]) <= torch.tensor(cuts)[:, None]
+    leak = Leak(rule="causality", size=_ratio(moved_BLD[past_BL], y_BLD), tolerance=tolerance, where=where)
+    if not leak.size <= tolerance:
+        yield leak
+
+
+def _leaks_by_length(model: GAM, lengths: tuple[int, ...], dtype: torch.dtype) -> Iterator[Leak]:
+    """Outputs of rows cut short must equal those of the full row. Eval mode: random numbers depend on the shape."""
+    model.eval()
+    full = max(*lengths, 65)
+    x_BLD = inputs(1, full, model.embedding.embedding_dim, dtype, seed=2)
+    with torch.no_grad():
+        y_BLD = model.hidden(x_BLD)
+        for length in lengths:
+            size = _ratio(model.hidden(x_BLD[:, :length]) - y_BLD[:, :length], y_BLD)
+            if not size <= TOLERANCE[dtype]:
+                yield Leak(rule="length", size=size, tolerance=TOLERANCE[dtype], where=f"L={length} against L={full}")
+
+
+def _leaks_by_gradient(model: GAM, length: int, dtype: torch.dtype, mode: str) -> Iterator[Leak]:
+    x_BLD = inputs(N_ROWS, length, model.embedding.embedding_dim, dtype, seed=4).requires_grad_()
+    cuts = torch.tensor([0, 1, length // 2, length - 2])
+    y_BLD = model.hidden(x_BLD)
+    grad_BLD = gradient_of(y_BLD[torch.arange(N_ROWS), cuts], x_BLD)
+    future_BL = torch.arange(length) > cuts[:, None]
+    size = _largest(grad_BLD[future_BL]) / max(_largest(grad_BLD[~future_BL]), 1e-300)
+    if not size <= TOLERANCE[dtype]:
+        yield Leak(
+            rule="causality", size=size, tolerance=TOLERANCE[dtype], where=f"{mode} mode, L={length}, by gradient"
+        )
+
+
+def _leaks_between_rows(model: GAM, length: int, dtype: torch.dtype, mode: str) -> Iterator[Leak]:
+    """Half of the rows change, in random content and by gradient; the others must not notice."""
+    n_rows, where = 5, f"{mode} mode, B=5, L={length}"
+    half = torch.tensor([True, False, True, False, False])
+    x_BLD = inputs(n_rows, length, model.embedding.embedding_dim, dtype, seed=6).requires_grad_()
+    with seeded(12):
+        y_BLD = model.hidden(x_BLD)
+    for changing in (half, ~half):
+        changed_BLD = x_BLD.detach().clone()
+        changed_BLD[changing] = random_like(changed_BLD, seed=13)[changing] * 3
+        with seeded(12):
+            moved_BLD = model.hidden(changed_BLD).detach() - y_BLD.detach()
+        grad_BLD = gradient_of(y_BLD[~changing], x_BLD)
+        by_gradient = _largest(grad_BLD[changing]) / max(_largest(grad_BLD), 1e-300)
+        size = max(_ratio(moved_BLD[~changing], y_BLD.detach()), by_gradient)
+        if not size <= TOLERANCE[dtype]:
+            yield Leak(rule="batch", size=size, tolerance=TOLERANCE[dtype], where=where)
+
+
+def _ratio(effect: Tensor, y_BLD: Tensor) -> float:
+    """Largest |effect| over how much an output varies with the inputs; infinite where that is no number.
+
+    The median channel's variation: one channel made huge must not hide a leak in another.
+    """
+    varies_D = y_BLD.flatten(0, -2).float().std(0)
+    ratio = _largest(effect) / max(float(varies_D.median()), 1e-300)
+    return ratio if math.isfinite(ratio) else math.inf
+
+
+def _largest(values: Tensor) -> float:
+    largest = float(values.detach().abs().max()) if values.numel() else 0.0
+    return largest if math.isfinite(largest) else math.inf

@@ -1,0 +1,108 @@
+"""Stage 5: what a backward pass and a few steps show. Runs generated code: caged child processes only.
+
+A unit may stop gradients (`detach`, `no_grad`) as part of its mathematics, so autograd is not compared with finite
+differences; backward passes of the unit's own making are kept out by the static stage (`custom-gradient`, `hook`).
+
+Shapes: B batch, L length, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genesys.checker.causality import leaks
+from genesys.checker.rules import RULES
+from genesys.checker.specimen import in_float64, inputs, seeded, small_model, tokens
+from genesys.errors import Finding
+from genesys.gau import UnitTree
+from genesys.model import GAM
+
+N_STEPS, STEP_SIZE = 20, 0.01
+"""Each parameter moves by 1% of the embedding's deviation a step, in the direction of its gradient's sign: more than Adam does
+at the highest learning rate of any ladder."""
+
+
+def check_gradient(tree: UnitTree, d_model: int) -> list[Finding]:
+    """Every parameter's role gets a gradient; the block uses its inputs and context; a few steps leave it sane."""
+    model, unit = small_model(tree, d_model), tree.unit.name
+    return [*_context_findings(unit, model), *_role_findings(unit, model)] or [*_step_findings(unit, model)]
+
+
+def _context_findings(unit: str, model: GAM) -> Iterator[Finding]:
+    model.eval()
+    x_BLD = inputs(2, 33, model.embedding.embedding_dim, torch.float32)
+    changed_BLD = x_BLD.clone()
+    changed_BLD[0, :-1], changed_BLD[1, -1] = inputs(2, 33, x_BLD.shape[-1], torch.float32, seed=1)[0, :-1], x_BLD[0, 0]
+    with torch.no_grad():
+        y_BLD, moved_BLD = model.hidden(x_BLD), model.hidden(changed_BLD)
+    change = float((y_BLD - x_BLD).abs().max())
+    by_context, by_own = (moved_BLD - y_BLD)[:, -1].abs().amax(-1).tolist()
+    if not change > 1e-6:
+        yield RULES["identity"].finding(f"the blocks change their input by {change:.1e}", "more than 1e-6", unit=unit)
+    elif not max(by_context, by_own) > 1e-6:
+        yield RULES["constant"].finding(
+            f"other inputs move the last output by {by_own:.1e}", "more than 1e-6", unit=unit
+        )
+    elif not by_context > 1e-6 * by_own:
+        yield RULES["context"].finding(f"all the earlier inputs move the last output by {by_context:.1e}, its own by {by_own:.1e}",
+                                       "more than a millionth of that", unit=unit)  # fmt: skip
+
+
+def _role_findings(unit: str, model: GAM) -> Iterator[Finding]:
+    """A role is a parameter's place in the tree, whatever its block; over several batches."""
+    norms: dict[str, float] = {}
+    model.train()
+    for seed in range(2):
+        model.zero_grad()
+        _loss(model, tokens(2, 33, seed=seed)).backward()
+        for name, parameter in model.named_parameters():
+            role = re.sub(r"\.\d+(?=\.|$)", ".*", name)
+            norm = 0.0 if parameter.grad is None else float(parameter.grad.abs().max())
+            known = norms.get(role, 0.0)
+            norms[role] = known if not math.isfinite(known) or norm <= known else norm  # NaN is kept once seen
+    for role, norm in norms.items():
+        if not 0.0 < norm < math.inf:
+            yield RULES["gradient"].finding(
+                f"largest gradient of {role} is {norm}", "finite and not zero", unit=unit, path=role
+            )
+
+
+def _step_findings(unit: str, model: GAM) -> Iterator[Finding]:
+    """Steps of signed gradient descent on random tokens: finite throughout, other outputs than before, still no leak."""
+    tokens_BL = tokens(1, 12, seed=8)
+    model.train()
+    parameters: list[Tensor] = [*model.blocks.parameters()]
+    with seeded(3):
+        before_BLV = model(tokens_BL).detach()
+        for step in range(N_STEPS):
+            loss = _loss(model, tokens(1, 12, seed=step))
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            moves = [torch.zeros_like(p) if g is None else g.sign() for p, g in zip(parameters, gradients, strict=True)]
+            with torch.no_grad():
+                torch._foreach_add_(parameters, moves, alpha=-STEP_SIZE)
+            if not math.isfinite(float(loss.detach())):
+                yield RULES["unstable"].finding(
+                    f"non-finite loss after {step} steps", f"finite for {N_STEPS}", unit=unit
+                )
+                return
+        moved = float((model(tokens_BL).detach() - before_BLV).abs().max())
+    if not moved > 0.0:
+        yield RULES["no-step"].finding(f"{N_STEPS} steps move the outputs by {moved}", "more than 0", unit=unit)
+    precise, dtype = in_float64(model)
+    for training in (True, False):
+        precise.train(training)
+        mode = "train" if training else "eval"
+        with torch.set_grad_enabled(training):
+            for leak in leaks(precise, 24, dtype, where=f"after {N_STEPS} steps, {mode} mode, L=24"):
+                yield leak.finding(unit)
+
+
+def _loss(model: GAM, tokens_BL: Tensor) -> Tensor:
+    logits_BLV = model(tokens_BL[:, :-1])
+    return F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL[:, 1:].flatten())
