@@ -20,6 +20,7 @@ from genesys.gau import UnitTree
 from genesys.gau.library import library
 from genesys.ladder import Scale
 from genesys.sandbox import CHECK_MODULES, Cage, ForkCage
+from genesys.sandbox.layers import Level
 from genesys.storage import content_hash
 from genesys.verification.checking import check_design
 
@@ -39,11 +40,11 @@ class Designer(Batched):
 
     def __init__(
         self, name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, *, cage: Cage | None = None,
-        objects: Objects | None = None, verdicts: VerdictCache | None = None,
+        objects: Objects | None = None, verdicts: VerdictCache | None = None, sandbox: Level = "standard",
     ) -> None:  # fmt: skip
         self._name, self._tree, self._vocab_size = name, tree, vocab_size
         self._scales = scales
-        self._cage = cage or ForkCage(preload=CHECK_MODULES)
+        self._cage = cage or ForkCage(preload=CHECK_MODULES, require=sandbox)
         self._objects = objects or RayObjects()
         self._verdicts = verdicts
 
@@ -51,7 +52,12 @@ class Designer(Batched):
         return self._name
 
     async def ready(self) -> str:
-        """Answer once the actor runs."""
+        """Answer once the actor runs and its cage is open.
+
+        Raises:
+            ConfigError: The host does not offer the isolation that the run demands.
+        """
+        await self._cage.layers()
         return self._name
 
     async def design(self, task: ProposeTask | CheckTask) -> None:

@@ -19,6 +19,7 @@ from actors.messages import Outcome, Progress, Ref, VerifyTask
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evolution.events import LeaseRefunded, VerificationFailed, VerificationRecorded
 from genesys.sandbox import Cage, ForkCage
+from genesys.sandbox.layers import Level
 from genesys.storage import RunStore, content_hash
 from genesys.verification import Scorer, VerificationRequest, read_progress, verify
 
@@ -42,13 +43,17 @@ class VerifierSettings:
     Attributes:
         run_folder: Where artifacts go; shared by all hosts.
         cache_folder: Where this host keeps its copy of the shards.
+        memory_mb: Limit of one caged job; 0 for half of the host's memory.
+        sandbox: The level of isolation below which it refuses to work.
     """
 
     run_folder: Path
     cache_folder: Path
     threads: int = 1
     deadline_s: float = 1800.0
+    memory_mb: int = 0
     probes: bool = True
+    sandbox: Level = "standard"
 
 
 class Verifier(Batched):
@@ -59,7 +64,7 @@ class Verifier(Batched):
         scorer: Scorer | None = None, objects: Objects | None = None,
     ) -> None:  # fmt: skip
         self._name, self._tree, self._settings, self._data = name, tree, settings, data
-        self._cage, self._scorer = cage or ForkCage(), scorer
+        self._cage, self._scorer = cage or ForkCage(require=settings.sandbox), scorer
         self._objects = objects or RayObjects()
         self._store = RunStore(settings.run_folder)
         self._task: VerifyTask | None = None
@@ -69,7 +74,12 @@ class Verifier(Batched):
         return self._name
 
     async def ready(self) -> str:
-        """Answer once the actor runs and its host has the shards."""
+        """Answer once the actor runs, its host has the shards, and the cage is open.
+
+        Raises:
+            ConfigError: The host does not offer the isolation that the run demands.
+        """
+        await self._cage.layers()
         await _fetch_shards(self._data, self._settings.cache_folder, self._objects)
         return self._name
 
@@ -133,6 +143,7 @@ class Verifier(Batched):
             probes=self._settings.probes,
             probe_cache=str(self._store.artifacts / "probes"),
             deadline_s=self._settings.deadline_s,
+            memory_mb=self._settings.memory_mb,
         )
 
     def _work_folder(self, task: VerifyTask) -> Path:

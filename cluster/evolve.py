@@ -34,6 +34,7 @@ from genesys.evolution.status import RunStatus
 from genesys.gau import UnitTree
 from genesys.gau.library import SEED_NAMES
 from genesys.ladder import Ladder
+from genesys.sandbox import open_cage
 from genesys.storage import RunStore, content_hash
 from genesys.train.shards import Shards, prepare_shards
 
@@ -60,12 +61,13 @@ def evolve(
         selection, promotion: Strategy objects that replace the configured ones.
 
     Raises:
-        ConfigError: The configuration cannot be run here; nothing was started.
+        ConfigError: The configuration cannot be run here, or not in the cage that it demands; nothing was started.
         TransientError: The cluster could not keep the run alive; the run can be resumed.
     """
     store = RunStore(run_folder)
     _check_folder(store, resume)
     make_plan(config, store, selection, promotion)  # mistakes come out before the corpus is prepared
+    asyncio.run(open_cage(config.sandbox.require))
     shards = prepare_shards(config.corpus, cache_folder())
     plan = make_plan(config, store, selection, promotion, data_hash=shards.hash)
     if resume:
@@ -167,13 +169,19 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
         threads=config.verifiers.threads,
         deadline_s=config.verifiers.deadline_s,
         probes=config.verifiers.probes,
+        sandbox=config.sandbox.require,
     )
     data = pack_shards(shards.path, shards.hash, objects)
     driver = Driver(
         tree=tree,
         scheduler=scheduler,
         spawn_designer=lambda name: spawn_designer(
-            name, tree, ladder.scales, shards.vocab_size, plan.store.artifacts / "verdicts"
+            name,
+            tree,
+            ladder.scales,
+            shards.vocab_size,
+            verdicts=plan.store.artifacts / "verdicts",
+            sandbox=config.sandbox.require,
         ),
         spawn_verifier=lambda name: spawn_verifier(name, tree, config.verifiers, settings, data),
         designers=_names("Designer", config.designers.n),

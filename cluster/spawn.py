@@ -19,6 +19,7 @@ from actors.verifier import Data, VerifierActor, VerifierSettings
 from genesys.checker import VerdictCache
 from genesys.config import VerifiersConfig
 from genesys.ladder import Scale
+from genesys.sandbox.layers import Level
 
 _FOREVER: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
 TREE_NAME, SCHEDULER_NAME = "EvolutionTree", "BudgetScheduler"
@@ -56,14 +57,17 @@ def spawn_scheduler(tree: TreeHandle, settings: SchedulerSettings) -> SchedulerH
     return cast(SchedulerHandle, ServiceHandle(actor, SCHEDULER_NAME))
 
 
-def spawn_designer(name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, verdicts: Path) -> Spawned:
+def spawn_designer(
+    name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, *, verdicts: Path, sandbox: Level
+) -> Spawned:
     """One designer. It is not restarted by Ray: the driver starts a new one and frees what the old one held.
 
     Args:
         verdicts: Folder in which the checker's verdicts are kept.
+        sandbox: The level of isolation below which it refuses to work.
     """
     actor = DesignerActor.options(name=name, num_cpus=0.5).remote(
-        name, tree, scales, vocab_size, verdicts=VerdictCache(verdicts)
+        name, tree, scales, vocab_size, verdicts=VerdictCache(verdicts), sandbox=sandbox
     )
     return Spawned(name, actor, MemberHandle(actor, _label))
 

@@ -7,12 +7,10 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 from genesys.cli._output import AsJson, print_json
-from genesys.sandbox.layers import OPENS, Layer, reached
 
 _EXTRAS = {"llm": "litellm", "knowledge": "qdrant_client", "eval": "lm_eval", "export": "pyarrow", "vllm": "vllm"}
 
@@ -22,7 +20,10 @@ def command(as_json: AsJson = False) -> None:
     import psutil
     import torch
 
-    layers = asyncio.run(_layers())
+    from genesys.sandbox import open_cage
+    from genesys.sandbox.layers import OPENS, reached
+
+    layers = asyncio.run(open_cage("none"))
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in ("torch", "ray", "deepspeed", "numpy")},
@@ -49,10 +50,3 @@ def command(as_json: AsJson = False) -> None:
     typer.echo(f"Sandbox for designs' code: level {facts['sandbox']['level']!r}")
     for layer, reason in layers.items():
         typer.echo(f"  {layer:18} " + ("in force" if not reason else f"off: {reason}. Open: {OPENS[layer]}."))
-
-
-async def _layers() -> Mapping[Layer, str]:
-    from genesys.sandbox import ForkCage
-
-    async with ForkCage(preload=(), require="none") as cage:
-        return await cage.layers()

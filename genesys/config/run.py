@@ -60,6 +60,18 @@ class VerifiersConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxConfig:
+    """The cage in which designs' code runs.
+
+    Attributes:
+        require: The level below which a run does not start: `strict` (namespaces, Landlock and system call filter),
+            `standard` (files and system calls guarded, by whichever of them there is), `none`. See `genesys doctor`.
+    """
+
+    require: Literal["strict", "standard", "none"] = "standard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageConfig:
     """Where runs live: a folder, absolute under `ray job` and shared by all hosts of a cluster."""
 
@@ -92,6 +104,7 @@ class RunConfig:
     promotion: str | StrategyConfig = "successive_halving"
     designers: DesignersConfig = field(default_factory=DesignersConfig)
     verifiers: VerifiersConfig = field(default_factory=VerifiersConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     fitness: Literal["relative", "paper"] = "relative"
 

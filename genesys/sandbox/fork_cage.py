@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -19,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from genesys.errors import FailureCause, JobFailed, TransientError
+from genesys.errors import ConfigError, FailureCause, JobFailed, TransientError
+from genesys.sandbox import kernel
 from genesys.sandbox.frames import parse_answer
 from genesys.sandbox.keeper import ANSWER_FILE, LOG_FILE, OUTCOME_FILE, REQUEST_FILE, Job
 from genesys.sandbox.layers import Layer, Level, require
@@ -134,6 +136,11 @@ class ForkCage:
         async with self._starting:
             if self._server is not None and self._server.poll() is None:
                 return
+            if not kernel.supported():
+                raise ConfigError(
+                    f"Cannot run designs on {sys.platform} ({platform.machine()}): the cage needs Linux on x86-64 or arm64. "
+                    f"Use a container or a virtual machine."
+                )
             ours, theirs = socket.socketpair()
             folder = Path(tempfile.mkdtemp(prefix="server-", dir=self._scratch))
             folder.chmod(0o711)
@@ -189,6 +196,16 @@ class ForkCage:
         if pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGTERM)
+
+
+async def open_cage(level: Level) -> Mapping[Layer, str]:
+    """Open a cage on this host and close it again; gives its layers, see `Cage.layers`.
+
+    Raises:
+        ConfigError: The host does not offer the layers that the level demands.
+    """
+    async with ForkCage(preload=(), require=level) as cage:
+        return await cage.layers()
 
 
 _LIMITS: Mapping[str, tuple[FailureCause, str]] = {

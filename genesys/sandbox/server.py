@@ -155,8 +155,7 @@ def main(argv: list[str]) -> None:
     if not layers["cgroup"]:
         sweep()
     _send(connection, {"layers": layers})
-    if kernel.supported():
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
     _Server(connection, frozenset(layer for layer, reason in layers.items() if not reason)).serve()
 
 
