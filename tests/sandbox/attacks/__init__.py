@@ -51,7 +51,7 @@ def _strike(place):
     except OSError as error:
         print("denied:", error)
         return
-    if evidence:
+    if evidence and isinstance(evidence, str):
         raise RuntimeError(f"BREACH {{str(evidence)[:500]}}")
 
 

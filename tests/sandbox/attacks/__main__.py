@@ -20,7 +20,7 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> int:
     for index, name in enumerate(names):
         if arguments.attacks and name not in arguments.attacks:
             continue
-        ways = {"all": door_places(), "rotate": [rotate(index)], "bare": door_places()[:1]}[arguments.doors]
+        ways = {"all": door_places(), "rotate": [rotate(index + arguments.shift)], "bare": door_places()[:1]}[arguments.doors]
         for door, place in ways:
             await cage.start()
             outcome = await make_attack(cage, folder / "cages", name, door=door, place=place, shards=shards)
@@ -39,6 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", action="append", default=[], choices=LAYERS)
     parser.add_argument("--doors", choices=("bare", "rotate", "all"), default="bare")
+    parser.add_argument("--shift", type=int, default=0, help="turns the rotation of doors on by so many")
     parser.add_argument("attacks", nargs="*")
     with tempfile.TemporaryDirectory(prefix="attacks-") as folder:
         return bool(asyncio.run(_campaign(parser.parse_args(), Path(folder))))
