@@ -33,7 +33,9 @@ def command(
             _print(row)
     n_failed = sum(row["outcome"] == "failed" for row in rows)
     if not as_json:
-        typer.echo(f"{len(rows) - n_failed} of {len(rows)} designs imported to {to}." if rows else f"No designs at {path}.")
+        typer.echo(
+            f"{len(rows) - n_failed} of {len(rows)} designs imported to {to}." if rows else f"No designs at {path}."
+        )
     sys.exit(2 if not rows else 1 if n_failed else 0)
 
 
@@ -63,4 +65,6 @@ def _print(row: dict[str, Any]) -> None:
         typer.echo(f"{row['name']}: {row['outcome']}, {row['n_units']} units{slots}")
     for finding in row["findings"]:
         place = finding["unit"] + (f", line {finding['line']}" if finding["line"] else "")
-        typer.echo(f"  [{finding['rule']}] {place}: {finding['measured']}; required: {finding['required']}. {finding['hint']}")
+        typer.echo(
+            f"  [{finding['rule']}] {place}: {finding['measured']}; required: {finding['required']}. {finding['hint']}"
+        )

@@ -75,7 +75,7 @@ def read_design(path: Path) -> PublishedDesign:
     if not written:
         raise ValueError("no unit has any code; expected at least the root unit")
     fallback = path.parent.name if path.name == DESIGN_FILE else path.stem
-    proposal = _mapping(tree.get("proposal")) or _mapping(outer.get("proposal"))
+    proposal = _mapping(tree.get("proposal")) or _mapping(outer.get("proposal")) or _proposal_beside(path)
     name = str(tree.get("name") or proposal.get("modelname") or fallback)
     return PublishedDesign(
         name=name,
@@ -84,6 +84,14 @@ def read_design(path: Path) -> PublishedDesign:
         status=str(outer.get("status") or ""),
         title=str(proposal.get("modelname") or proposal.get("title") or fallback),
     )
+
+
+def _proposal_beside(path: Path) -> dict[str, Any]:
+    file = path.with_name("proposal.json")
+    try:
+        return _mapping(json.loads(file.read_text(encoding="utf-8"))) if file != path else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def _find_tree(data: Any, depth: int = 0) -> dict[str, Any] | None:
@@ -134,6 +142,8 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
+    if not text.lstrip().startswith(("{", "[", "(")):
+        return ()
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)

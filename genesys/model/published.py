@@ -73,6 +73,7 @@ class PublishedUnit(nn.Module):
     original: type[nn.Module]
     slots: Mapping[str, str] = {}
     writes: tuple[str, ...] = ()
+    declared_writes: frozenset[str] = frozenset()  # set by the model, `writes` with "*" spelt out
 
     def __init__(self, d: int, ctx: Context, **hyperparameters: Any) -> None:
         super().__init__()
@@ -87,7 +88,8 @@ class PublishedUnit(nn.Module):
         names, takes_all = _parameters(cls.forward if cls.__call__ is nn.Module.__call__ else cls.__call__)
         given = {name: value for name, value in Z.items() if takes_all or name in names}
         Y, written = _split(self.unit(X, **given))
-        return Y, {name: value for name, value in written.items() if value is not Z.get(name)}
+        new = {name: value for name, value in written.items() if value is not Z.get(name)}
+        return Y, {name: value for name, value in new.items() if name in self.declared_writes}
 
 
 class _Bridge(GAUBase):
@@ -115,6 +117,9 @@ class _Child:
         call = (args, kwargs)
         unit = _under_construction[-1].child(self.slot, width if isinstance(width, int) else None, call=call)
         return unit.unit if isinstance(unit, PublishedUnit) else _Bridge(unit)
+
+    def __instancecheck__(self, thing: object) -> bool:
+        return type(thing).__name__ == self.slot
 
 
 class Arguments(dict[str, Any]):

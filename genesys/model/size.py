@@ -126,8 +126,12 @@ class _BlockCounter:
         return known[2] if known is not None else self._count(d_model, 4) == one + 3 * (two - one)
 
     def _count(self, d_model: int, n_blocks: int) -> int:
-        with torch.device("meta"):
-            model = build_model(self.tree, ModelShape(vocab_size=1, d_model=d_model, n_blocks=n_blocks))
+        shape = ModelShape(vocab_size=1, d_model=d_model, n_blocks=n_blocks)
+        try:
+            with torch.device("meta"):
+                model = build_model(self.tree, shape)
+        except RuntimeError:  # the constructor reads a tensor's values, which meta tensors lack
+            model = build_model(self.tree, shape)
         return model.n_params() - 2 * d_model
 
 
