@@ -34,12 +34,9 @@ class SplitFiles:
         """All tokens of a split.
 
         Raises:
-            JobFailed: The file does not have the content that the manifest says.
+            JobFailed: Cause "infrastructure": the file does not have the content that the manifest says.
         """
-        data = (self.path / f"{split}.bin").read_bytes()
-        if hashlib.sha256(data).hexdigest() != self.manifest["files"][f"{split}.bin"]["sha256"]:
-            raise JobFailed("integrity", f"Cannot evaluate on {split}.bin: its content is not what the manifest says.")
-        return np.frombuffer(data, dtype="<u2").astype(np.int64)
+        return np.frombuffer(self._read(f"{split}.bin"), dtype="<u2").astype(np.int64)
 
     def documents(self, split: str, at_most_bytes: int) -> list[NDArray[np.int64]]:
         """Whole documents from the front of a split, each with its boundary token at the end.
@@ -47,9 +44,21 @@ class SplitFiles:
         At least one, and no more than fit into `at_most_bytes` together.
         """
         tokens = self.tokens(split)
-        offsets = np.fromfile(self.path / f"{split}.offsets.bin", dtype="<u8").astype(np.int64)
+        offsets = np.frombuffer(self._read(f"{split}.offsets.bin"), dtype="<u8").astype(np.int64)
         n = max(1, int(np.searchsorted(offsets[1:], at_most_bytes, side="right")))
         return [tokens[a:b] for a, b in pairwise(offsets[: n + 1])]
+
+    def _read(self, name: str) -> bytes:
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise JobFailed("infrastructure", f"Cannot evaluate on {name}: {error}; expected a whole folder.") from None
+        if hashlib.sha256(data).hexdigest() != self.manifest["files"][name]["sha256"]:
+            raise JobFailed(
+                "infrastructure",
+                f"Cannot evaluate on {name}: its content is not what the manifest says. Delete the folder.",
+            )
+        return data
 
 
 def open_splits(path: Path) -> SplitFiles:

@@ -49,6 +49,9 @@ class NullCage:
 class NullScorer:
     """Asks the cage for the figures that the real scorer computes itself. Only for a `NullCage`."""
 
+    async def prepare(self, jobs: Jobs) -> None:
+        """See `genesys.verification.Scorer`."""
+
     async def text(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
         """See `genesys.verification.Scorer`."""
         return await jobs.run("evaluate", "null:evaluate", {"tree": model.tree}, Policy())

@@ -54,6 +54,12 @@ def load_held_out(shards: str, context: int, vocab_size: int) -> HeldOut:
     )
 
 
+async def held_out(jobs: Jobs) -> HeldOut:
+    """What this verification's weights are asked; read once for many verifications on the same data."""
+    context, vocab_size = int(jobs.request.scale["context"]), int(jobs.request.shape["vocab_size"])
+    return await asyncio.to_thread(load_held_out, jobs.request.shards, context, vocab_size)
+
+
 async def score_text(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
     """Score weights on held-out text from raw logits, and audit that they were given without a look ahead.
 
@@ -65,19 +71,19 @@ async def score_text(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
         JobFailed: The job failed, its logits are not what was asked for or not finite, or the audit did not hold.
     """
     context, rng = int(jobs.request.scale["context"]), secret_generator()
-    held_out = await asyncio.to_thread(load_held_out, jobs.request.shards, context, int(model.shape["vocab_size"]))
-    untrained = _pass(held_out.val_RL, rng, trained=False)
-    passes = [_pass(rows, rng) for rows in (held_out.val_RL, *windows(held_out.documents, context))]
+    data = await held_out(jobs)
+    untrained = _pass(data.val_RL, rng, trained=False)
+    passes = [_pass(rows, rng) for rows in (data.val_RL, *windows(data.documents, context))]
     before, *readings = await run_passes(jobs, "evaluate", model, [untrained, *passes])
     audited = await audit(jobs, "evaluate", model, passes, readings, rng)
     val, *test = (reading.nats_NL for reading in readings)
     return {
         "design_id": model.design_id,
         "weights_sha256": model.weights_sha256,
-        "shards_hash": held_out.shards_hash,
+        "shards_hash": data.shards_hash,
         "val_loss_nats": float(val.mean()),
         "untrained_val_loss_nats": float(before.nats_NL.mean()),
-        **_bits(held_out, by_document(test, held_out.documents)),
+        **_bits(data, by_document(test, data.documents)),
         "audit": asdict(audited),
     }
 
@@ -88,9 +94,9 @@ def _pass(rows_RL: NDArray[np.int64], rng: Generator, *, trained: bool = True) -
     return Pass(rows_NL=inputs, targets_NL=targets, picks_N=places, trained=trained)
 
 
-def _bits(held_out: HeldOut, nats: Sequence[NDArray[np.float64]]) -> Mapping[str, float]:
-    test = bits_per_byte(nats, held_out.documents)
-    unigram = bits_per_byte(unigram_nats(held_out.train_counts_V, held_out.documents), held_out.documents)
+def _bits(data: HeldOut, nats: Sequence[NDArray[np.float64]]) -> Mapping[str, float]:
+    test = bits_per_byte(nats, data.documents)
+    unigram = bits_per_byte(unigram_nats(data.train_counts_V, data.documents), data.documents)
     return {
         "test_bpb": test.value,
         "test_bpb_se": test.se,

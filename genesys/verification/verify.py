@@ -18,7 +18,7 @@ from genesys.verification.integrity import check_integrity
 from genesys.verification.jobs import Jobs
 from genesys.verification.logits import CagedModel
 from genesys.verification.probing import score_probes
-from genesys.verification.score import score_text
+from genesys.verification.score import held_out, score_text
 from genesys.verification.types import VerificationReport, VerificationRequest
 
 _MEASURED = ("test_bpb", "test_bpb_se", "unigram_bpb", "untrained_val_loss_nats", "val_loss_nats")
@@ -26,6 +26,10 @@ _MEASURED = ("test_bpb", "test_bpb_se", "unigram_bpb", "untrained_val_loss_nats"
 
 class Scorer(Protocol):
     """Where the figures come from."""
+
+    async def prepare(self, jobs: Jobs) -> None:
+        """Check what the figures will stand on, before anything is trained."""
+        ...
 
     async def text(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
         """Losses on held-out text; see `score_text`."""
@@ -38,6 +42,9 @@ class Scorer(Protocol):
 
 class LogitScorer:
     """Scores from raw logits of the caged model: the only scorer that a run may use."""
+
+    async def prepare(self, jobs: Jobs) -> None:
+        await held_out(jobs)
 
     async def text(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
         return await score_text(jobs, model)
@@ -67,11 +74,14 @@ async def verify(
         return await _verify(Jobs(request, cage, on_progress), scorer or LogitScorer())
     except (KeyError, TypeError, ValueError, OverflowError) as error:  # answers come from where generated code runs
         raise JobFailed("error", f"Cannot use a part's answer: {type(error).__name__}: {error}.") from error
+    except OSError as error:  # our own files: a full disk, a folder that is gone
+        raise JobFailed("infrastructure", f"Cannot verify on this host: {error}.") from error
 
 
 async def _verify(jobs: Jobs, scorer: Scorer) -> VerificationReport:
     request = jobs.request
     design_id = UnitTree.from_json(request.tree).design_id
+    await scorer.prepare(jobs)
     trained = await jobs.train()
     found = await asyncio.to_thread(weights_file, jobs.weights, max_bytes=jobs.memory_mb * 2**20)
     _check_training(request, design_id, trained, found)

@@ -117,11 +117,16 @@ def test_both_writers_of_weights_write_one_format(tmp_path: Path) -> None:
     )
 
 
-def test_tampered_test_data_is_refused(tmp_path: Path) -> None:
-    shards = small_shards(tmp_path)
-    np.zeros(shards.n_tokens["test"], dtype="<u2").tofile(shards.path / "test.bin")
-    with pytest.raises(JobFailed, match="not what the manifest says"):
-        open_splits(shards.path).tokens("test")
+@pytest.mark.parametrize("name", ["test.bin", "test.offsets.bin"])
+def test_tampered_test_data_is_the_hosts_fault(name: str, tmp_path: Path) -> None:
+    path = small_shards(tmp_path).path
+    (path / name).write_bytes(bytes((path / name).stat().st_size))
+    with pytest.raises(JobFailed, match="not what the manifest says") as caught:
+        open_splits(path).documents("test", 1000)
+    (path / name).unlink()
+    with pytest.raises(JobFailed, match="No such file"):
+        open_splits(path).documents("test", 1000)
+    assert caught.value.cause == "infrastructure"
 
 
 def test_generation_equals_teacher_forced_argmax() -> None:

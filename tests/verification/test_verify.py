@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -76,6 +77,26 @@ async def test_no_part_starts_after_the_deadline(shards: Shards, cage: ForkCage,
     with pytest.raises(JobFailed, match="are over") as caught:
         await verify(make_request(shards, tmp_path, deadline_s=0.0), spy)
     assert caught.value.cause == "timeout" and spy.entries == []
+
+
+async def test_broken_shards_are_found_before_anything_is_trained(
+    honest: Honest, cage: ForkCage, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(honest.request.shards, tmp_path / "shards"))
+    (copy / "test.bin").write_bytes(bytes((copy / "test.bin").stat().st_size))
+    spy = Liar(cage)
+    with pytest.raises(JobFailed, match=r"test\.bin: its content is not what the manifest says") as caught:
+        await verify(replace(honest.request, shards=str(copy), out=str(tmp_path / "out")), spy)
+    assert caught.value.cause == "infrastructure" and spy.entries == []
+
+
+async def test_a_folder_that_cannot_be_written_is_the_hosts_fault(
+    honest: Honest, cage: ForkCage, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with pytest.raises(JobFailed, match="Cannot verify on this host") as caught:
+        await verify(replace(honest.request, out=str(tmp_path / "out")), cage)
+    assert caught.value.cause == "infrastructure"
 
 
 async def test_probes_are_measured_once_for_a_design_and_seed(honest: Honest, cage: ForkCage, tmp_path: Path) -> None:
