@@ -14,7 +14,9 @@ full rows. No two audited rows follow each other in the text, so that none holds
 places: at `MAX_CUTS` 256, 8% for p = 1% and .6% for p = 2%. It then gains at most p of the loss. Where held-out text
 gives fewer than 512 rows, k is half of them, and the report says how many. At each place a difference within the
 tolerance goes unseen. The argument needs that the two children share no channel, which is the cage's part, and that
-the training did not read the rows: it may have read the validation split, whose loss is therefore no fitness.
+the design did not know the rows beforehand. A training reads the validation split, whose loss is therefore no fitness;
+and the corpus `python-docs` is made of installed packages, which the cage must let a job read: hostile code could find
+its test text again there. A corpus of one's own (`text:PATH`) has no such door.
 """
 
 from __future__ import annotations

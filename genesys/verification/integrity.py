@@ -1,7 +1,8 @@
 """Law 1: the evaluated weights are the trained weights.
 
 The training's answer is a claim; the scores are the trusted side's own (`genesys.verification.score`). A design that
-forges the claim can at most fail here: no figure of the claim is committed as a score.
+forges the claim can at most fail here: no figure of the claim is committed as a score. Not covered: a design that carries
+weights in its source and scores with those; they are then part of the design.
 """
 
 from __future__ import annotations

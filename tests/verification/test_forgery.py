@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from genesys.errors import JobFailed
+from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evaluate.weights import save_weights
 from genesys.gau import UnitTree, parse_unit
 from genesys.gau.library import SEED_NAMES, seed_design
@@ -136,6 +136,19 @@ PATCHES = {
         "2 bytes; expected",
     ),
 }  # fmt: skip
+
+
+async def test_a_design_that_writes_without_end_is_its_own_fault(
+    shards: Shards, cage: ForkCage, tmp_path: Path
+) -> None:
+    init = (
+        'job = __import__("sys").modules.get("genesys.evaluate.job")\n'
+        "if job:\n"
+        "    job._write_logits = lambda answer, item: open(item['logits'], 'wb').write(bytes(1 << 29))"
+    )
+    with pytest.raises(JobFailed, match=r"File too large|wrote more than|bytes; expected") as caught:
+        await verify(make_request(shards, tmp_path, block("Writer", init=init)), cage)
+    assert caught.value.cause not in INFRASTRUCTURE_CAUSES
 
 
 @pytest.mark.parametrize("what", list(PATCHES))
