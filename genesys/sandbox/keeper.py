@@ -195,7 +195,7 @@ class _Keeper:
         if self._group is not None and self._group.ran_out_of_memory():
             return "memory"
         cpu_s = self._job.policy.cpu_s
-        return "cpu" if cpu_s and self._used_cpu_s >= cpu_s - _TICK_S else ""
+        return "cpu" if cpu_s and self._used_cpu_s >= 0.8 * cpu_s else ""  # the two clocks of the kernel differ
 
     def _written(self) -> list[str]:
         return [str(Path(self._job.folder, "scratch")), *self._job.policy.writable]
@@ -207,24 +207,22 @@ class _Keeper:
     def _kill_tree(self) -> int:
         """Kill the job and all that it started, however it hid, and wait until they are gone; the job's exit code."""
         code = 0
-        if not self._child:
-            return code
-        while True:
-            alive = {self._child, *_descendants(os.getpid()), *(self._group.pids() if self._group else ())}
-            for pid in alive - {os.getpid(), 0}:
+        if self._child:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child, signal.SIGKILL)  # all at once: it could not leave its group
+        while self._child:
+            for pid in {*_descendants(os.getpid()), *(self._group.pids() if self._group else ())} - {os.getpid(), 0}:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._child, signal.SIGKILL)
             try:
                 while (ended := os.wait4(-1, os.WNOHANG))[0]:
                     pid, status, used = ended
                     if pid == self._child:
                         code, self._used_cpu_s = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+                time.sleep(0.001)
             except ChildProcessError:
                 self._child = 0
-                return code
-            time.sleep(0.001)
+        return code
 
 
 def _become_job(layers: frozenset[Layer], work: Work, job_read: int, answer: int, log: int) -> NoReturn:

@@ -25,6 +25,7 @@ _EPERM, _ENOSYS = 1, 38
 _NR, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
 _X32_BIT = 0x4000_0000
 _NAMESPACE_FLAGS = 0x7E02_0080
+_SET_ID = 0o6000  # a file in `writable` outlives the job: with these bits it would run as the job's user
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SET_MODE_FILTER = 1
 
@@ -86,13 +87,22 @@ def _program(deny_memfd: bool) -> list[_Instruction]:
         (_AT_LEAST, 0, 1, _X32_BIT),
         _return(_ERRNO | _ENOSYS),
         *_for_call(number(435, 435), [_return(_ERRNO | _ENOSYS)]),  # clone3 hides its flags; libc falls back to clone
-        *_for_call(number(56, 220), _unless_bits(_NAMESPACE_FLAGS)),
+        *_for_call(number(437, 437), [_return(_ERRNO | _ENOSYS)]),  # openat2 too; libc calls openat
+        *_for_call(number(56, 220), _unless_bits(0, _NAMESPACE_FLAGS)),
+        *_for_call(number(257, 56), _unless_bits(3, _SET_ID)),  # openat
+        *_for_call(number(268, 53), _unless_bits(2, _SET_ID)),  # fchmodat
+        *_for_call(number(452, 452), _unless_bits(2, _SET_ID)),  # fchmodat2
+        *_for_call(number(91, 52), _unless_bits(1, _SET_ID)),  # fchmod
         *_for_call(number(16, 29), _unless_equal(1, _TIOCSTI)),
         *_for_call(number(16, 29), _unless_equal(1, _TIOCLINUX)),
         *_for_call(number(53, 199), _only_if_equal(0, socket.AF_UNIX)),  # socketpair
         *_for_call(number(62, 129), _only_if_equal(0, os.getpid())),  # kill
         *_for_call(number(234, 131), _only_if_equal(0, os.getpid())),  # tgkill, which abort() calls
     ]
+    if not arm:  # where these are calls of their own
+        program += _for_call(2, _unless_bits(2, _SET_ID))  # open
+        program += _for_call(85, _unless_bits(1, _SET_ID))  # creat
+        program += _for_call(90, _unless_bits(1, _SET_ID))  # chmod
     for n in denied:
         if n is not None:
             program += [(_EQUAL, 0, 1, n), _return(_ERRNO | _EPERM)]
@@ -109,8 +119,8 @@ def _for_call(n: int, body: list[_Instruction]) -> list[_Instruction]:
     return [(_EQUAL, 0, len(body), n), *body]
 
 
-def _unless_bits(mask: int) -> list[_Instruction]:
-    return [(_LOAD, 0, 0, _FIRST_ARGUMENT), (_ANY_BIT, 0, 1, mask), _return(_ERRNO | _EPERM)]
+def _unless_bits(argument: int, mask: int) -> list[_Instruction]:
+    return [(_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * argument), (_ANY_BIT, 0, 1, mask), _return(_ERRNO | _EPERM)]
 
 
 def _unless_equal(argument: int, value: int) -> list[_Instruction]:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from genesys.errors import JobFailed
@@ -61,3 +62,62 @@ def sleep_with_children(_: dict[str, Any]) -> dict[str, Any]:
             os.setsid()
         time.sleep(60)
     return sleep({})
+
+
+def take_memory(_: dict[str, Any]) -> dict[str, Any]:
+    held = [bytearray(b"x") * (10 << 20) for _ in range(120)]
+    return {"n": len(held)}
+
+
+def spin(_: dict[str, Any]) -> dict[str, Any]:
+    while True:
+        sum(range(1000))
+
+
+def fill_scratch(_: dict[str, Any]) -> dict[str, Any]:
+    for number in range(60):
+        Path(f"file-{number}").write_bytes(b"x" * (1 << 20))
+        time.sleep(0.02)
+    return {}
+
+
+def fill_scratch_with_files(_: dict[str, Any]) -> dict[str, Any]:
+    for number in range(1200):
+        Path(f"file-{number}").write_bytes(b"")
+        time.sleep(0.001)
+    return {}
+
+
+def start_processes(_: dict[str, Any]) -> dict[str, Any]:
+    for n in range(60):
+        try:
+            if os.fork() == 0:
+                time.sleep(20)
+        except OSError:
+            return {"n": n}
+    return {"n": 60}
+
+
+def open_files(_: dict[str, Any]) -> dict[str, Any]:
+    files: list[int] = []
+    with contextlib.suppress(OSError):
+        while len(files) < 100:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+    return {"n": len(files)}
+
+
+def write_one_file(_: dict[str, Any]) -> dict[str, Any]:
+    with contextlib.suppress(OSError), open("big", "wb", buffering=0) as file:
+        for _number in range(40):
+            file.write(b"x" * (1 << 18))
+    return {"n_bytes": os.path.getsize("big")}
+
+
+def answer_without_end(_: dict[str, Any]) -> dict[str, Any]:
+    return {"x": "x" * (40 << 20)}
+
+
+def flood_log(_: dict[str, Any]) -> dict[str, Any]:
+    for _number in range(200):
+        print("y" * (1 << 18))
+    os._exit(3)
