@@ -346,8 +346,8 @@ def _load_for_check(reference: str) -> UnitTree:
     path = Path(reference)
     if reference in library():
         return in_block(library()[reference])
-    if not path.exists() and "/" in reference and reference.count("/") >= 1:
-        run, _, design = reference.rpartition("/")
+    run, _, design = reference.rpartition("/")
+    if run and not path.exists() and path.suffix not in _DESIGN_SUFFIXES:
         return open_run(run).design(design).tree
     tree = load_design(reference)
     is_text = path.is_file() and path.suffix == ".py"

@@ -67,7 +67,9 @@ class UnitError(GenesysError, ValueError):
         return type(self), (self.findings,)
 
 
-FailureCause = Literal["non-finite", "out-of-memory", "timeout", "error", "over-limit", "killed", "integrity", "infrastructure"]
+FailureCause = Literal[
+    "non-finite", "out-of-memory", "timeout", "error", "over-limit", "killed", "integrity", "infrastructure"
+]
 
 
 CAUSES: tuple[FailureCause, ...] = get_args(FailureCause)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -18,20 +19,25 @@ from torch.nn import functional as F
 
 from genesys.checker.causality import leaks
 from genesys.checker.rules import RULES
+from genesys.checker.run import MAX_FINDINGS
 from genesys.checker.specimen import in_float64, inputs, seeded, small_model, tokens
 from genesys.errors import Finding
 from genesys.gau import UnitTree
 from genesys.model import GAM
 
-N_STEPS, STEP_SIZE = 20, 0.01
-"""Each parameter moves by 1% of the embedding's deviation a step, in the direction of its gradient's sign: more than Adam does
-at the highest learning rate of any ladder."""
+N_STEPS, STEP_SIZE = 10, 0.02
+"""Each parameter moves by that much a step, against its gradient's sign: more than twice what Adam does at the highest learning
+rate of any ladder."""
 
 
 def check_gradient(tree: UnitTree, d_model: int) -> list[Finding]:
     """Every parameter's role gets a gradient; the block uses its inputs and context; a few steps leave it sane."""
     model, unit = small_model(tree, d_model), tree.unit.name
-    return [*_context_findings(unit, model), *_role_findings(unit, model)] or [*_step_findings(unit, model)]
+    for look in (_context_findings, _training_findings, _leaks_after):  # the cause before its consequences
+        findings = list(islice(look(unit, model), MAX_FINDINGS))
+        if findings:
+            return findings
+    return []
 
 
 def _context_findings(unit: str, model: GAM) -> Iterator[Finding]:
@@ -54,52 +60,53 @@ def _context_findings(unit: str, model: GAM) -> Iterator[Finding]:
                                        "more than a millionth of that", unit=unit)  # fmt: skip
 
 
-def _role_findings(unit: str, model: GAM) -> Iterator[Finding]:
-    """A role is a parameter's place in the tree, whatever its block; over several batches."""
-    norms: dict[str, float] = {}
-    model.train()
-    for seed in range(2):
-        model.zero_grad()
-        _loss(model, tokens(2, 33, seed=seed)).backward()
-        for name, parameter in model.named_parameters():
-            role = re.sub(r"\.\d+(?=\.|$)", ".*", name)
-            norm = 0.0 if parameter.grad is None else float(parameter.grad.abs().max())
-            known = norms.get(role, 0.0)
-            norms[role] = known if not math.isfinite(known) or norm <= known else norm  # NaN is kept once seen
+def _training_findings(unit: str, model: GAM) -> Iterator[Finding]:
+    """Steps of signed gradient descent on random tokens: finite, with a gradient for each role, and other outputs than before."""
+    watched_BL, norms = tokens(1, 12, seed=8), dict[str, float]()
+    named = dict(model.train().named_parameters())
+    with seeded(3):
+        before_BLV = model(watched_BL).detach()
+        for step in range(N_STEPS):
+            loss = _loss(model, tokens(2, 33, seed=step) if step < 2 else tokens(1, 12, seed=step))
+            if not math.isfinite(float(loss.detach())):
+                break
+            gradients = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
+            if step < 2:
+                _note(norms, dict(zip(named, gradients, strict=True)))
+            _step(named.values(), gradients)
+        moved = float((model(watched_BL).detach() - before_BLV).abs().max())
     for role, norm in norms.items():
         if not 0.0 < norm < math.inf:
-            yield RULES["gradient"].finding(
-                f"largest gradient of {role} is {norm}", "finite and not zero", unit=unit, path=role
-            )
-
-
-def _step_findings(unit: str, model: GAM) -> Iterator[Finding]:
-    """Steps of signed gradient descent on random tokens: finite throughout, other outputs than before, still no leak."""
-    tokens_BL = tokens(1, 12, seed=8)
-    model.train()
-    parameters: list[Tensor] = [*model.blocks.parameters()]
-    with seeded(3):
-        before_BLV = model(tokens_BL).detach()
-        for step in range(N_STEPS):
-            loss = _loss(model, tokens(1, 12, seed=step))
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-            moves = [torch.zeros_like(p) if g is None else g.sign() for p, g in zip(parameters, gradients, strict=True)]
-            with torch.no_grad():
-                torch._foreach_add_(parameters, moves, alpha=-STEP_SIZE)
-            if not math.isfinite(float(loss.detach())):
-                yield RULES["unstable"].finding(
-                    f"non-finite loss after {step} steps", f"finite for {N_STEPS}", unit=unit
-                )
-                return
-        moved = float((model(tokens_BL).detach() - before_BLV).abs().max())
-    if not moved > 0.0:
+            yield RULES["gradient"].finding(f"largest gradient of {role} is {norm}", "finite and not zero", unit=unit, path=role)
+    if not math.isfinite(moved):
+        yield RULES["unstable"].finding(f"non-finite after {step} steps of {STEP_SIZE}", f"finite for {N_STEPS}", unit=unit)
+    elif not moved > 0.0:
         yield RULES["no-step"].finding(f"{N_STEPS} steps move the outputs by {moved}", "more than 0", unit=unit)
+
+
+def _note(norms: dict[str, float], gradients: dict[str, Tensor | None]) -> None:
+    """Keep the largest gradient of each role: a parameter's place in the tree, whatever its block. NaN is kept once seen."""
+    for name, grad in gradients.items():
+        role = re.sub(r"\.\d+(?=\.|$)", ".*", name)
+        norm = 0.0 if grad is None else float(grad.abs().max())
+        known = norms.get(role, 0.0)
+        norms[role] = known if not math.isfinite(known) or norm <= known else norm
+
+
+@torch.no_grad()
+def _step(parameters: Iterable[Tensor], gradients: Iterable[Tensor | None]) -> None:
+    for parameter, grad in zip(parameters, gradients, strict=True):
+        if grad is not None:
+            parameter.sub_(grad.sign(), alpha=STEP_SIZE)
+
+
+def _leaks_after(unit: str, model: GAM) -> Iterator[Finding]:
+    """A design may look ahead once its weights have moved."""
     precise, dtype = in_float64(model)
-    for training in (True, False):
-        precise.train(training)
-        mode = "train" if training else "eval"
-        with torch.set_grad_enabled(training):
-            for leak in leaks(precise, 24, dtype, where=f"after {N_STEPS} steps, {mode} mode, L=24"):
+    with torch.no_grad():
+        for mode in ("train", "eval"):
+            precise.train(mode == "train")
+            for leak in leaks(precise, 12, dtype, where=f"after {N_STEPS} steps, {mode} mode, L=12"):
                 yield leak.finding(unit)
 
 

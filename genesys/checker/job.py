@@ -123,7 +123,11 @@ class _Check:
         """What will be trained at each scale, as far as a check can afford it: a design may behave well at other sizes only."""
         contexts = {fields["name"]: fields["context"] for fields in self.request["scales"]}
         return [
-            (min(s.shape.d_model, MAX_CHECKED_WIDTH), min(s.shape.n_blocks, MAX_CHECKED_DEPTH), min(contexts[s.scale], MAX_CHECKED_LENGTH))
+            (
+                min(s.shape.d_model, MAX_CHECKED_WIDTH),
+                min(s.shape.n_blocks, MAX_CHECKED_DEPTH),
+                min(contexts[s.scale], MAX_CHECKED_LENGTH),
+            )
             for s in self.sizes
         ]
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 from genesys.errors import Finding, UnitError
-from genesys.gau.published import is_published, read_published
+from genesys.gau.published import default_value, is_published, read_published
 from genesys.gau.unit import (
     KINDS,
-    Expression,
     Hyperparameter,
     Kind,
     Slot,
     TiedOver,
     Unit,
-    Value,
-    freeze,
     normalise_source,
 )
 
@@ -95,7 +93,7 @@ class _ClassReader:
             return default
         try:
             return ast.literal_eval(value)
-        except ValueError:
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             self._complain(
                 "literal", value.lineno, f"`{name} = {ast.unparse(value)}`", "a literal", "Write the value out."
             )
@@ -131,16 +129,17 @@ class _ClassReader:
                 )
                 continue
             unknown = set(entry) - {"doc", "accepts", "tied"}
-            accepts = entry.get("accepts", ())
-            accepts = (accepts,) if isinstance(accepts, str) else tuple(accepts)
+            accepts: Any = entry.get("accepts", ())
+            accepts = (accepts,) if isinstance(accepts, str) else accepts
+            are_kinds = isinstance(accepts, (tuple, list)) and all(kind in KINDS for kind in accepts)
             tied: TiedOver = entry.get("tied", "")
-            if unknown or not set(accepts) <= set(KINDS) or tied not in ("", "instances", "blocks"):
+            if unknown or not are_kinds or tied not in ("", "instances", "blocks"):
                 self._complain(
                     "slots", self.cls.lineno, f"slot {name!r}: {entry!r}", "keys doc, accepts (known kinds), tied",
                     'tied is "instances" or "blocks"; kinds are ' + ", ".join(KINDS) + ".",
                 )  # fmt: skip
                 continue
-            yield Slot(name=name, doc=str(entry.get("doc", "")), accepts=accepts, tied=tied)
+            yield Slot(name=name, doc=str(entry.get("doc", "")), accepts=tuple(accepts), tied=tied)
 
     def _hyperparameters(self) -> Iterator[Hyperparameter]:
         init = next((f for f in self.cls.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
@@ -164,7 +163,7 @@ class _ClassReader:
                 )  # fmt: skip
                 continue
             yield Hyperparameter(
-                name=argument.arg, annotation=ast.unparse(argument.annotation), default=_default(default)
+                name=argument.arg, annotation=ast.unparse(argument.annotation), default=default_value(default)
             )
 
 
@@ -179,14 +178,6 @@ def _attribute(cls: ast.ClassDef, name: str) -> ast.expr | None:
         if name in targets:
             return statement.value
     return None
-
-
-def _default(expression: ast.expr) -> Value:
-    try:
-        value = ast.literal_eval(expression)
-    except ValueError:
-        return Expression(ast.unparse(expression))
-    return freeze(value)
 
 
 def _finding(rule: str, unit: str, line: int | None, measured: str, required: str, hint: str) -> Finding:

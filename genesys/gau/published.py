@@ -96,6 +96,16 @@ def method(cls: ast.ClassDef, name: str) -> ast.FunctionDef | None:
     return next((f for f in cls.body if isinstance(f, ast.FunctionDef) and f.name == name), None)
 
 
+def default_value(expression: ast.expr | None) -> Value:
+    """The default's value; None for an argument that has none, the author's text for what is no plain literal."""
+    if expression is None:
+        return None
+    try:
+        return freeze(ast.literal_eval(expression))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return Expression(ast.unparse(expression))
+
+
 def _interface(text: str) -> dict[str, Any]:
     try:
         interface = json.loads(text)
@@ -124,17 +134,7 @@ def _hyperparameters(cls: ast.ClassDef) -> Iterator[Hyperparameter]:
     for argument, default in zip([*positional, *init.args.kwonlyargs], defaults, strict=True):
         if argument.arg not in _BASE_ARGUMENTS:
             annotation = ast.unparse(argument.annotation) if argument.annotation else "Any"
-            yield Hyperparameter(name=argument.arg, annotation=annotation, default=_default(default))
-
-
-def _default(expression: ast.expr | None) -> Value:
-    """The default's value; None for an argument that has none, the author's text for what is no plain literal."""
-    if expression is None:
-        return None
-    try:
-        return freeze(ast.literal_eval(expression))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return Expression(ast.unparse(expression))
+            yield Hyperparameter(name=argument.arg, annotation=annotation, default=default_value(default))
 
 
 def _malformed(measured: str, required: str) -> UnitError:

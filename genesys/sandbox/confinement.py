@@ -126,6 +126,7 @@ def job_uid(keeper: int) -> int:
 
 def probe(folder: Path, without: frozenset[str] = frozenset()) -> Mapping[Layer, str]:
     """Try each layer in children of this process: the reason why it cannot be had on this host, "" if it can."""
+    filesystem.interpreter_paths()
     wanted: dict[Layer, str] = {layer: "" if layer not in without else "switched off" for layer in LAYERS}
     if "cgroup" not in without:
         wanted["cgroup"] = _try_group()

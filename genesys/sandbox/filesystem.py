@@ -8,6 +8,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from genesys.sandbox import kernel
@@ -22,6 +23,7 @@ _GPU_DEVICES = ("/dev/nvidia*", "/dev/nvidia-caps/*")
 _GPU_FILES = ("/proc/driver/nvidia", "/sys/bus/pci/devices", "/sys/devices/pci*", "/sys/module/nvidia*")
 
 
+@lru_cache(maxsize=1)  # asked first while every file can still be read
 def interpreter_paths() -> tuple[str, ...]:
     """Where this interpreter, its packages and the package `genesys` lie; never the folder above a checkout."""
     ours = Path(__file__).resolve().parents[1]

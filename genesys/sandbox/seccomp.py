@@ -26,6 +26,7 @@ _NR, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
 _X32_BIT = 0x4000_0000
 _NAMESPACE_FLAGS = 0x7E02_0080
 _SET_ID = 0o6000  # a file in `writable` outlives the job: with these bits it would run as the job's user
+_O_CREATE = os.O_CREAT | 0o20000000  # or O_TMPFILE; without them `open` has no mode
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SET_MODE_FILTER = 1
 
@@ -89,7 +90,7 @@ def _program(deny_memfd: bool) -> list[_Instruction]:
         *_for_call(number(435, 435), [_return(_ERRNO | _ENOSYS)]),  # clone3 hides its flags; libc falls back to clone
         *_for_call(number(437, 437), [_return(_ERRNO | _ENOSYS)]),  # openat2 too; libc calls openat
         *_for_call(number(56, 220), _unless_bits(0, _NAMESPACE_FLAGS)),
-        *_for_call(number(257, 56), _unless_bits(3, _SET_ID)),  # openat
+        *_for_call(number(257, 56), _if_bits(2, _O_CREATE, _unless_bits(3, _SET_ID))),  # openat
         *_for_call(number(268, 53), _unless_bits(2, _SET_ID)),  # fchmodat
         *_for_call(number(452, 452), _unless_bits(2, _SET_ID)),  # fchmodat2
         *_for_call(number(91, 52), _unless_bits(1, _SET_ID)),  # fchmod
@@ -100,7 +101,7 @@ def _program(deny_memfd: bool) -> list[_Instruction]:
         *_for_call(number(234, 131), _only_if_equal(0, os.getpid())),  # tgkill, which abort() calls
     ]
     if not arm:  # where these are calls of their own
-        program += _for_call(2, _unless_bits(2, _SET_ID))  # open
+        program += _for_call(2, _if_bits(1, _O_CREATE, _unless_bits(2, _SET_ID)))  # open
         program += _for_call(85, _unless_bits(1, _SET_ID))  # creat
         program += _for_call(90, _unless_bits(1, _SET_ID))  # chmod
     for n in denied:
@@ -117,6 +118,10 @@ def _for_call(n: int, body: list[_Instruction]) -> list[_Instruction]:
     """Run `body` for one call only; it may fall through, so it ends by loading the number again."""
     body = [*body, (_LOAD, 0, 0, _NR)]
     return [(_EQUAL, 0, len(body), n), *body]
+
+
+def _if_bits(argument: int, mask: int, body: list[_Instruction]) -> list[_Instruction]:
+    return [(_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * argument), (_ANY_BIT, 0, len(body), mask), *body]
 
 
 def _unless_bits(argument: int, mask: int) -> list[_Instruction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -156,6 +157,9 @@ def _metrics(trained: Mapping[str, Any], scored: Mapping[str, Any], probed: Mapp
         metrics[f"probe_{name}"] = float(result["accuracy"])
         metrics[f"probe_{name}_se"] = float(result["se"])
         metrics[f"probe_{name}_chance"] = float(result["chance"])
+    for key, value in metrics.items():
+        if not math.isfinite(value):
+            raise JobFailed("integrity", f"Cannot accept {key} {value}: expected a finite number.")
     return metrics
 
 

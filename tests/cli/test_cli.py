@@ -62,8 +62,10 @@ def test_show_tree_and_runs(runs: Path) -> None:
 def test_what_show_prints_is_a_design_again(runs: Path) -> None:
     done = genesys("show", "demo-1", "retnet", "--json", cwd=runs)
     (runs / "retnet.json").write_text(done.stdout)
-    report = answer("check", "retnet.json", cwd=runs)
-    assert report == {"verdict": "sane", "findings": []}
+    report = answer("check", "retnet.json", "--stage", "gradient", "--no-cached", cwd=runs)
+    assert report["verdict"] == "sane" and report["findings"] == []
+    same = answer("check", "demo-1/retnet", "--stage", "shape", "--no-cached", cwd=runs)
+    assert same["verdict"] == "sane" and same["design"] == report["design"]
 
 
 def test_texts_for_people(runs: Path) -> None:

@@ -40,6 +40,11 @@ def test_interface_is_read_without_running() -> None:
         (GOOD.replace("n: int = 4", "n=4"), "hyperparameter", "without type or default"),
         (GOOD.replace('("mixer",)', '("mixr",)'), "slots", "mixr"),
         (GOOD.replace('writes = ("*",)', "writes = names()"), "literal", "writes = names()"),
+        (GOOD.replace('writes = ("*",)', "writes = {[]: 1}"), "literal", "writes = {[]: 1}"),
+        (GOOD.replace('("mixer",)', "[[]]"), "slots", "[[]]"),
+        (GOOD.replace('("mixer",)', "7"), "slots", "'accepts': 7"),
+        (GOOD + "\x00", "syntax", "null bytes"),
+        (GOOD + "'\ud800'", "syntax", "surrogates not allowed"),
     ],
 )
 def test_what_is_no_unit_is_said_with_rule_and_cure(text: str, rule: str, words: str) -> None:
@@ -48,3 +53,8 @@ def test_what_is_no_unit_is_said_with_rule_and_cure(text: str, rule: str, words:
     finding = failure.value.findings[0]
     assert finding.rule == rule
     assert words in str(finding)
+
+
+def test_a_default_that_is_no_plain_value_is_kept_as_text() -> None:
+    unit = parse_unit(GOOD.replace("n: int = 4", "n: dict = {}, z: complex = 1j"))
+    assert [h.default for h in unit.hyperparameters][1:] == [Expression("{}"), Expression("1j")]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from genesys.gau import Kind, Unit, UnitTree, parse_unit
 from genesys.gau.library import seed_design
 from genesys.gau.published import published_text
-from genesys.model import ModelShape, build_model, unit_class
+from genesys.ladder import LADDERS
+from genesys.model import ModelShape, build_model, tune_sizes, unit_class
 from genesys.model.published import Arguments, GAUBase
 from genesys.model.stand_ins import ACT2FN, RotaryPositionalEmbeddings
 
@@ -116,6 +117,14 @@ def test_a_child_is_built_in_a_constructor_only() -> None:
 def test_a_single_block_counts_as_the_first_of_two() -> None:
     unit = published(scaled("Ratio", "return X + self.r", setup="self.r = block_loc[0] / (block_loc[1] - 1)"), "Ratio")
     assert torch.equal(hidden(UnitTree(unit), n_blocks=1), torch.ones(1, 4, 32))
+
+
+def test_a_constructor_that_reads_a_tensors_value_has_a_size() -> None:
+    setup = "self.rate = torch.linspace(0, 1, 5)[2].item()\nself.map = nn.Linear(embed_dim, embed_dim)"
+    unit = published(scaled("Rate", "return X + self.rate * self.map(X)", setup=setup), "Rate")
+    (size,) = tune_sizes(UnitTree(unit), LADDERS["cpu"].scales[:1], 64)
+    d = size.shape.d_model
+    assert size.n_block_params == size.shape.n_blocks * (d * d + d)
 
 
 GUARDED = """

@@ -20,7 +20,9 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> int:
     for index, name in enumerate(names):
         if arguments.attacks and name not in arguments.attacks:
             continue
-        ways = {"all": door_places(), "rotate": [rotate(index + arguments.shift)], "bare": door_places()[:1]}[arguments.doors]
+        ways = {"all": door_places(), "rotate": [rotate(index + arguments.shift)], "bare": door_places()[:1]}[
+            arguments.doors
+        ]
         for door, place in ways:
             await cage.start()
             outcome = await make_attack(cage, folder / "cages", name, door=door, place=place, shards=shards)

@@ -48,7 +48,8 @@ class Bait:
         # Not in the temporary folder, which a cage may hide as a whole: a home folder lies elsewhere.
         self.folder = Path(tempfile.mkdtemp(prefix="bait-", dir="/var/tmp"))
         self.folder.chmod(0o755)  # what only its mode protects is said so file by file
-        self.home = self.folder / "home"
+        self.home, self.writable = self.folder / "home", self.folder / "checkpoints"
+        self.writable.mkdir()
         self._tmp_file = Path(tempfile.gettempdir(), f"created-{tag}")
         self._shm_file, self._plasma = Path("/dev/shm", f"created-{tag}"), Path("/dev/shm", f"plasma-{tag}")
         self._pwned = self.folder / "pwned"
@@ -101,6 +102,7 @@ class Bait:
             "weights": str(home / "run/weights.safetensors"),
             "pwned": str(self._pwned),
             "cages": str(self.cages),
+            "writable": str(self.writable),
             "tmp_file": str(self._tmp_file),
             "shm_file": str(self._shm_file),
             "plasma": str(self._plasma),
@@ -123,6 +125,7 @@ class Bait:
         found += [f"created {path}" for path in (self._tmp_file, self._shm_file, self._pwned) if path.exists()]
         if _libc.shmget(self._shm_key + 1, 0, 0) >= 0:
             found.append("left a shared memory segment behind")
+        found += [f"left {path.name} to run as this user" for path in self.writable.iterdir() if _lends_its_owner(path)]
         found += self._harm_to_victim()
         if (n := len(self._wait_for_end())) > 0:
             found.append(f"left {n} processes behind")
@@ -187,6 +190,7 @@ class Bait:
         status = (folder / "status").read_text()
         return {
             "priority": process.nice(),
+            "processors": process.cpu_affinity(),
             "oom_score_adj": (folder / "oom_score_adj").read_text(),
             "limits": (folder / "limits").read_text(),
             "stopped": process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP),
@@ -246,6 +250,12 @@ class Bait:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.shmat.restype = ctypes.c_void_p
+
+
+def _lends_its_owner(path: Path) -> bool:
+    """Whether a program would run as this user, whoever starts it; a job's own user has nothing to lend."""
+    found = path.lstat()
+    return bool(found.st_mode & (stat.S_ISUID | stat.S_ISGID)) and found.st_uid == os.geteuid()
 
 
 def _remove_segment(key: int) -> None:

@@ -284,3 +284,44 @@ def error_with_a_huge_text(goal: dict[str, Any]) -> object:
 def blames_the_host(goal: dict[str, Any]) -> object:
     """An OSError, which a cage may take for a failure of the machine."""
     raise OSError(28, "No space left on device")
+
+
+def forged_outcome(goal: dict[str, Any]) -> object:
+    """The keeper's own record of how the job ended, written beside the scratch folder."""
+    for name in ("outcome.json", "answer.bin", "log.txt", "request.json"):
+        with contextlib.suppress(OSError):
+            Path("..", name).write_text('{"code": 0, "ended_by": "deadline", "message": "forged"}')
+    return None
+
+
+def setuid_file_left_behind(goal: dict[str, Any]) -> object:
+    """A program in the folder of checkpoints that runs as its owner, whoever starts it."""
+    path = Path(goal["writable"], "program")
+    path.write_bytes(Path(sys.executable).read_bytes()[:4096])
+    with contextlib.suppress(OSError):
+        path.chmod(0o6755)
+    os.close(os.open(path.with_name("other"), os.O_CREAT | os.O_WRONLY, 0o4755))
+    return None
+
+
+def disk_hog_in_checkpoints(goal: dict[str, Any]) -> object:
+    """A gigabyte in the folder of checkpoints."""
+    block = b"x" * (16 << 20)
+    for index in range(64):
+        Path(goal["writable"], f"part-{index}").write_bytes(block)
+    time.sleep(0.5)
+    return "a gigabyte in the folder of checkpoints"
+
+
+def inode_bomb_in_checkpoints(goal: dict[str, Any]) -> object:
+    """More files in the folder of checkpoints than the policy gives."""
+    for index in range(goal["n_scratch_files"] * 2 + 200):
+        Path(goal["writable"], f"empty-{index}").touch()
+    time.sleep(0.5)
+    return "the folder of checkpoints holds more files than the policy gives"
+
+
+def links_in_checkpoints(goal: dict[str, Any]) -> object:
+    """Hard links to the owner's files in the folder of checkpoints, which the owner cleans and hands over."""
+    os.link(goal["target"], Path(goal["writable"], "linked"))
+    return None

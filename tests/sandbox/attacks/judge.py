@@ -66,13 +66,19 @@ async def make_attack(
 ) -> Outcome:
     """Run one attack through one door of a cage whose jobs' folders lie under `cages`."""
     with Bait(cages, **LIMITS, flood_mb=128) as bait:
-        policy = Policy(deadline_s=deadline_s, file_mb=32, readable=_readable(bait, shards), **LIMITS)
+        policy = Policy(
+            deadline_s=deadline_s,
+            file_mb=32,
+            readable=_readable(bait, shards),
+            writable=(str(bait.writable),),
+            **LIMITS,
+        )
         beside = asyncio.create_task(_honest(cage, "neighbour", {"n": 7, "secret": bait.secret[::-1], "seconds": 0.5}))
         await asyncio.sleep(0.15)
         started = time.monotonic()
         answer, failure, breaches = await _strike(cage, policy, _request(bait, attack, door, place, shards), door)
         seconds = time.monotonic() - started
-        breaches += _late(seconds, deadline_s) + await asyncio.to_thread(bait.breaches)
+        breaches += _untimely(failure, seconds, deadline_s) + await asyncio.to_thread(bait.breaches)
         breaches += _given_away(answer, failure, bait.secret)
         breaches += _unlike(await beside, {"n": 7, "kept": True, "files": []}, "the job beside it")
         after = {"n": 8, "clock": True, "loss": 2.079, "hooks": [], "modules": []}
@@ -130,7 +136,9 @@ def _readable(bait: Bait, shards: Path | None) -> tuple[str, ...]:
     return str(_shards(bait, shards)), str(bait.folder / "rows")
 
 
-def _late(seconds: float, deadline_s: float) -> list[str]:
+def _untimely(failure: str, seconds: float, deadline_s: float) -> list[str]:
+    if failure.startswith("timeout") and seconds < 0.9 * deadline_s:
+        return ["forged the keeper's word that it ran over its deadline"]
     return [f"ended {seconds - deadline_s:.1f} s after its deadline"] if seconds > deadline_s + 2 else []
 
 

@@ -140,3 +140,48 @@ def raw_memory(goal: dict[str, Any]) -> object:
             os.close(os.open(path, os.O_RDWR))
             return f"{path} opens"
     return None
+
+
+def other_architecture(goal: dict[str, Any]) -> object:
+    """A system call by the 32-bit door, where the filter's numbers mean other calls: getpid."""
+    import mmap
+
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(b"\xb8\x14\x00\x00\x00\xcd\x80\xc3")  # mov eax, 20; int 0x80; ret
+    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    pid = ctypes.CFUNCTYPE(ctypes.c_int)(address)()
+    return "32-bit system calls pass" if pid == os.getpid() else None
+
+
+def other_numbering(goal: dict[str, Any]) -> object:
+    """A system call by its x32 number, which a filter by number overlooks: getpid."""
+    return "x32 system calls pass" if syscall(0x40000000 | 39) == os.getpid() else None
+
+
+def clone_into_namespaces(goal: dict[str, Any]) -> object:
+    """clone with a user namespace, which a filter of unshare alone overlooks."""
+    pid = syscall(56, 0x10000000 | 17, None, None, None, None)
+    if pid == 0:
+        os._exit(0)
+    return "clone makes a user namespace" if pid > 0 else None
+
+
+def clone3_into_namespaces(goal: dict[str, Any]) -> object:
+    """clone3, whose flags lie in memory where no filter sees them."""
+    arguments = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)
+    pid = syscall(435, arguments, 88)
+    if pid == 0:
+        os._exit(0)
+    return "clone3 makes a user namespace" if pid > 0 else None
+
+
+def system_request(goal: dict[str, Any]) -> object:
+    """The file through which the machine is restarted, opened and closed unused."""
+    os.close(os.open("/proc/sysrq-trigger", os.O_WRONLY))
+    return "/proc/sysrq-trigger can be written"
+
+
+def image_of_memory(goal: dict[str, Any]) -> object:
+    """The kernel's memory as a file, opened and closed unused."""
+    os.close(os.open("/proc/kcore", os.O_RDONLY))
+    return "/proc/kcore opens"

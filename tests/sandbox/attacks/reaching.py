@@ -182,7 +182,7 @@ def priority_of_victim(goal: dict[str, Any]) -> object:
     return None
 
 
-def affinity_of_victim(goal: dict[str, Any]) -> object:
+def limits_of_victim(goal: dict[str, Any]) -> object:
     """Another process's limits, narrowed to nothing by prlimit."""
     import resource
 
@@ -245,3 +245,46 @@ def shared_memory_segment(goal: dict[str, Any]) -> object:
     libc.shmat.restype = ctypes.c_void_p
     address = libc.shmat(identifier, None, 0)
     return ctypes.string_at(address, 64).rstrip(b"\0").decode() if address != ctypes.c_void_p(-1).value else None
+
+
+def kill_victim_by_other_calls(goal: dict[str, Any]) -> object:
+    """The same by tkill, tgkill and rt_sigqueueinfo."""
+    syscall(200, goal["victim"], int(signal.SIGKILL))
+    syscall(234, goal["victim"], goal["victim"], int(signal.SIGKILL))
+    syscall(129, goal["victim"], int(signal.SIGKILL), (ctypes.c_ubyte * 128)())
+    return None
+
+
+def stop_victim_by_descriptor(goal: dict[str, Any]) -> object:
+    """SIGSTOP sent by the kernel, as the news of a descriptor that is owned by the victim."""
+    import fcntl
+
+    ours, theirs = socket.socketpair()
+    fcntl.fcntl(ours, 10, int(signal.SIGSTOP))  # F_SETSIG
+    fcntl.fcntl(ours, fcntl.F_SETOWN, goal["victim"])
+    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    theirs.send(b"x")
+    time.sleep(0.1)
+    return None
+
+
+def processor_of_victim(goal: dict[str, Any]) -> object:
+    """Another process, bound to one processor."""
+    os.sched_setaffinity(goal["victim"], {min(os.sched_getaffinity(goal["victim"]))})
+    return None
+
+
+def names_in_home(goal: dict[str, Any]) -> object:
+    """What lies in the home folder."""
+    return ", ".join(os.listdir(goal["home"]))
+
+
+def existence_of_a_file(goal: dict[str, Any]) -> object:
+    """Size and time of a key file, by stat."""
+    return f"the key file has {os.stat(goal['secret_files'][0]).st_size} bytes"
+
+
+def watch_on_home(goal: dict[str, Any]) -> object:
+    """News of every file that the owner touches."""
+    watch = syscall(254, syscall(294, 0), goal["home"].encode(), 0xFFF)
+    return "the home folder is watched" if watch >= 0 else None
