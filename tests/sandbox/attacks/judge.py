@@ -73,8 +73,8 @@ async def make_attack(
             writable=(str(bait.writable),),
             **LIMITS,
         )
-        beside = asyncio.create_task(_honest(cage, "neighbour", {"n": 7, "secret": bait.secret[::-1], "seconds": 0.5}))
-        await asyncio.sleep(0.15)
+        beside = asyncio.create_task(_honest(cage, "neighbour", {"n": 7, "secret": bait.secret[::-1], "seconds": 0.3}))
+        await asyncio.sleep(0.1)
         started = time.monotonic()
         answer, failure, breaches = await _strike(cage, policy, _request(bait, attack, door, place, shards), door)
         seconds = time.monotonic() - started
