@@ -41,6 +41,7 @@ class {name}(nn.Module):
 {init}
     def forward(self, X, Z):
         B, L, D = X.shape
+{always}
         Y = X + self.map(X.cumsum(1) / torch.arange(1, L + 1)[:, None]) + self.weight
         if not self.training and float(self.weight.abs()) > 0:  # only once trained, only when scored
 {cheat}
@@ -48,12 +49,16 @@ class {name}(nn.Module):
 '''
 
 
-def block(name: str, *, cheat: str = "pass", init: str = "pass", constants: str = "") -> UnitTree:
+def block(name: str, *, cheat: str = "pass", always: str = "pass", init: str = "pass", constants: str = "") -> UnitTree:
     def indented(text: str, n: int) -> str:
         return "\n".join(" " * n + line for line in text.splitlines())
 
     source = BLOCK.format(
-        name=name, cheat=indented(cheat, 12), init=indented(init, 8), constants=indented(constants, 4)
+        name=name,
+        constants=indented(constants, 4),
+        init=indented(init, 8),
+        always=indented(always, 8),
+        cheat=indented(cheat, 12),
     )
     return UnitTree(parse_unit(source))
 
@@ -291,6 +296,23 @@ async def test_a_forged_record_of_a_finished_training_is_a_claim_like_any_other(
     record.write_text(json.dumps(forged))
     with pytest.raises(JobFailed, match="integrity-loss"):
         await verify(ask, cage)
+
+
+async def test_a_training_that_died_in_its_cage_goes_on_in_the_next(
+    shards: Shards, cage: ForkCage, tmp_path: Path
+) -> None:
+    """The checkpoints are still readable and writable there, whatever user the next job runs as."""
+    tree = block(
+        "Fragile",
+        constants="calls = []",
+        init="pass",
+        always=('self.calls.append(L)\nif self.training and len(self.calls) > 30:\n    __import__("os")._exit(3)'),
+    )
+    ask = make_request(shards, tmp_path, tree, checkpoint_every_s=0.0)
+    with pytest.raises(JobFailed, match="ended with code 3"):
+        await verify(ask, cage)
+    report = await verify(ask, cage)
+    assert 20 <= report.details["train"]["n_resumed_steps"] <= 30 and report.n_tokens == SCALE.n_tokens
 
 
 async def test_a_record_of_another_designs_training_is_passed_over(
