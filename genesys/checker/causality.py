@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from genesys.checker.rules import RULES
 from genesys.checker.specimen import (
@@ -72,7 +74,7 @@ def check_causality(tree: UnitTree, d_model: int, *, shapes: Iterable[Shape] = (
     """
     model, dtype = in_float64(small_model(tree, d_model))
     trained = tuple(shapes) or ((d_model, 2, 32),)
-    looks = chain(_close_look(tree, model, dtype), *(_as_trained(tree, shape) for shape in trained))
+    looks = chain(above_noise(_close_look(tree, model, dtype), model), *(_as_trained(tree, shape) for shape in trained))
     return [leak.finding(tree.unit.name) for leak in islice(looks, 1)]
 
 
@@ -81,6 +83,40 @@ def leaks(model: GAM, length: int, dtype: torch.dtype, *, where: str, seed: int 
     width = model.embedding.embedding_dim
     x_BLD = inputs(_n_rows(length), length, width, dtype, seed=seed)
     yield from _leaks_by_value(model.hidden, x_BLD, Random(f"{length}/{seed}"), TOLERANCE[dtype], where)
+
+
+def above_noise(found: Iterable[Leak], model: GAM) -> Iterator[Leak]:
+    """Leaks but those that float32 inside a unit explains: a correct convolution by FFT leaks 3e-8 there."""
+    for leak in found:
+        if leak.size > TOLERANCE[torch.float32] or not _narrows(model):
+            yield leak
+
+
+def _narrows(model: GAM) -> bool:
+    """Whether a model of any number format computes in another one than float64."""
+    with torch.no_grad(), _Formats() as formats:
+        model.hidden(inputs(1, 5, model.embedding.embedding_dim, model.embedding.weight.dtype))
+    return formats.narrow
+
+
+class _Formats(TorchDispatchMode):
+    """Notes whether any operation gives numbers below float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for part in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(part, Tensor) and part.dtype in (
+                torch.float32,
+                torch.complex64,
+                torch.bfloat16,
+                torch.float16,
+            ):
+                self.narrow = True
+        return out
 
 
 def _close_look(tree: UnitTree, model: GAM, dtype: torch.dtype) -> Iterator[Leak]:
