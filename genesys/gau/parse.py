@@ -21,6 +21,9 @@ from genesys.gau.unit import (
 
 _HINTS = {
     "kind": 'Write a class attribute such as `kind = "mixer"`; known kinds: ' + ", ".join(KINDS) + ".",
+    "docstring": "Say in a docstring what the unit computes, its shapes, its complexity and its source.",
+    "names": 'Write a tuple of literal names, such as `reads = ("state", "mask?")`.',
+    "slots": 'Write `slots = {"inner": {"doc": "what it is for", "accepts": ("mixer",)}}`.',
     "init": "Write `def __init__(self, d: int, ctx, *, name: type = default)`.",
 }
 
@@ -79,7 +82,7 @@ class _ClassReader:
         )
 
     def _complain(self, rule: str, line: int | None, measured: str, required: str, hint: str = "") -> None:
-        self.findings.append(_finding(rule, self.cls.name, line, measured, required, hint))
+        self.findings.append(_finding(rule, self.cls.name, line, measured, required, hint or _HINTS[rule]))
 
     def _doc(self) -> str:
         doc = ast.get_docstring(self.cls) or ""

@@ -215,8 +215,19 @@ class UnitTree:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> UnitTree:
-        """Read what `to_json` wrote."""
-        return bind(data["tree"], lambda reference: parse_unit(data["units"][reference]))
+        """Read what `to_json` wrote.
+
+        Raises:
+            InterfaceError: It is something else, or two units in it do not fit.
+            UnitError: A text in it is no unit.
+        """
+        try:
+            return bind(data["tree"], lambda reference: parse_unit(data["units"][reference]))
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InterfaceError(
+                f"Cannot read a tree: {type(error).__name__} {str(error)[:100]}; expected the keys `tree` and `units`, as "
+                f"`genesys export` and `UnitTree.to_json` write them."
+            ) from None
 
 
 def bind(entry: Mapping[str, Any], resolve: Callable[[str], Unit]) -> UnitTree:
