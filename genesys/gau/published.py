@@ -25,7 +25,7 @@ ABSENT_MODULES = frozenset(
 )
 """Packages that a published text may import and that are then not there, as on a machine without CUDA."""
 PUBLISHED_MODULES = ABSENT_MODULES | {
-    *("abc", "copy", "enum", "inspect", "itertools", "logging", "model_discovery", "numbers", "operator", "time"),
+    *("abc", "copy", "enum", "inspect", "itertools", "logging", "model_discovery", "numbers", "time"),
     *("torchtune", "transformers", "typing_extensions", "warnings"),
 }
 """Modules that a published text may import besides those that every unit may."""

@@ -19,7 +19,10 @@ from torch.nn import functional as F
 
 
 class StandIn(ModuleType):
-    """A package of which each name that is asked for is looked up in one table; its submodules are itself."""
+    """A package of which each name that is asked for is looked up in one table; its submodules are itself.
+
+    A name that it lacks can be imported and derived from, since texts import more than they use; making one raises.
+    """
 
     def __init__(self, name: str, table: Mapping[str, Any], submodules: tuple[str, ...] = ()) -> None:
         super().__init__(name)
@@ -27,9 +30,23 @@ class StandIn(ModuleType):
         self.__dict__.update(dict.fromkeys(submodules, self))
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         if name.startswith("is_") and name.endswith("available"):
             return _never
-        raise AttributeError(f"the stand-in for {self.__name__!r} has no {name!r}")
+        return type(name, (_Lacking,), {"package": self.__name__})
+
+
+class _Lacking:
+    """What a stand-in gives for a name that it lacks."""
+
+    package = ""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        if _Lacking in type(self).__bases__:
+            raise NotImplementedError(
+                f"Cannot use {self.package}.{type(self).__name__}: Genesys has no stand-in for it. Write it with torch."
+            )
 
 
 class Nothing(ModuleType):

@@ -163,9 +163,12 @@ def test_imports_are_served_as_the_texts_expect(head: str) -> None:
     assert issubclass(unit_class(published(head + scaled("Unit"), "Unit")), nn.Module)
 
 
-def test_an_unknown_helper_of_transformers_is_an_import_error() -> None:
-    with pytest.raises(ImportError, match="cannot import name 'LlamaModel'"):
-        unit_class(published("from transformers import LlamaModel\n" + scaled("Unit"), "Unit"))
+def test_a_name_without_a_stand_in_can_be_imported_and_derived_from_but_not_used() -> None:
+    head = "from transformers import LlamaModel, PretrainedConfig\nclass Config(PretrainedConfig):\n    n = 3\n"
+    body = "return X + Config(width=4).n"
+    assert torch.equal(hidden(UnitTree(published(head + scaled("Unit", body), "Unit"))), 7 * torch.ones(1, 4, 32))
+    with pytest.raises(NotImplementedError, match=r"Cannot use transformers\.LlamaModel: Genesys has no stand-in"):
+        hidden(UnitTree(published(head + scaled("Unit", setup="self.model = LlamaModel(3)"), "Unit")))
 
 
 def test_stand_ins_leave_the_process_as_it_was() -> None:
