@@ -17,8 +17,9 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from genesys.errors import JobFailed
 
@@ -36,7 +37,7 @@ class WeightsFile:
 
 
 @contextlib.contextmanager
-def open_claim(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_claim(path: Path) -> Iterator[tuple[BufferedReader, int]]:
     """Open a regular file that is no link; gives it with its size in bytes.
 
     Raises:
@@ -50,7 +51,7 @@ def open_claim(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise _refuse(path, "it is no regular file")
-    with open(descriptor, "rb", buffering=0) as file:
+    with open(descriptor, "rb") as file:
         yield file, found.st_size
 
 

@@ -56,7 +56,7 @@ def _same(key: str, train_answer: Answer, eval_answer: Answer, rule: str, hint: 
     ours, theirs = train_answer.get(key), eval_answer.get(key)
     if isinstance(ours, str) and ours and ours == theirs:
         return []
-    return [Finding(rule=rule, measured=f"{key} {theirs!r}", required=f"{ours!r}, as trained", hint=hint)]
+    return [Finding(rule=rule, measured=f"{key} {theirs!r:.80}", required=f"{ours!r:.80}, as trained", hint=hint)]
 
 
 def _finite(answer: Answer) -> list[Finding]:

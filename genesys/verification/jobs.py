@@ -33,7 +33,7 @@ class Jobs:
     def __init__(
         self, request: VerificationRequest, cage: Cage, on_progress: Callable[[str], None] = lambda stage: None
     ) -> None:
-        self.request, self.training_folder = request, Path(request.out) / TRAINING_FOLDER
+        self.request, self.training_folder = request, Path(request.out).absolute() / TRAINING_FOLDER
         self._cage, self._on_progress = cage, on_progress
         self._stage, self._started = "", time.monotonic()
 
@@ -59,7 +59,7 @@ class Jobs:
         of them and the weights stand side by side at most.
         """
         self.training_folder.mkdir(parents=True, exist_ok=True)
-        shards = Path(self.request.shards)
+        shards = Path(self.request.shards).absolute()
         policy = Policy(
             deadline_s=self._left_s("train"),
             memory_mb=self.memory_mb,
@@ -119,7 +119,7 @@ class Jobs:
             "tree": request.tree,
             "shape": dict(request.shape),
             "scale": dict(request.scale),
-            "shards": request.shards,
+            "shards": str(Path(request.shards).absolute()),
             "seed": request.seed,
             "n_threads": request.n_threads,
             "recipe": request.recipe_hash,

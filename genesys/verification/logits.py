@@ -79,12 +79,12 @@ async def run_passes(jobs: Jobs, stage: str, model: CagedModel, passes: Sequence
         JobFailed: Cause "integrity": a file is missing or of another size, or the job built another design or read
             other weights; "non-finite": a logit is no finite number.
     """
-    parts = [part for item in passes for part in _split(item, _n_vocab(model))]
-    readings: list[Reading] = []
-    for batch in _batches([part for _, part in parts], _n_vocab(model)):
-        readings += await _run_job(jobs, stage, model, batch)
-    owners = [next(i for i, item in enumerate(passes) if item is owner) for owner, _ in parts]
-    return [_join([r for r, owner in zip(readings, owners, strict=True) if owner == i]) for i in range(len(passes))]
+    parts = [(i, part) for i, item in enumerate(passes) for part in _split(item, _n_vocab(model))]
+    readings: list[tuple[int, Reading]] = []
+    for batch in _batches(parts, _n_vocab(model)):
+        read = await _run_job(jobs, stage, model, [part for _, part in batch])
+        readings += zip((i for i, _ in batch), read, strict=True)
+    return [_join([reading for owner, reading in readings if owner == i]) for i in range(len(passes))]
 
 
 async def _run_job(jobs: Jobs, stage: str, model: CagedModel, passes: Sequence[Pass]) -> list[Reading]:
@@ -133,7 +133,7 @@ def _check_answer(model: CagedModel, answer: Mapping[str, Any], *, trained: bool
         if theirs != ours:
             raise JobFailed(
                 "integrity",
-                f"Cannot score design {model.design_id[:12]}: the job's {key} is {theirs!r}; expected {ours!r}.",
+                f"Cannot score design {model.design_id[:12]}: the job's {key} is {theirs!r:.80}; expected {ours!r}.",
             )
 
 
@@ -167,7 +167,7 @@ def _chunks(path: Path, shape: tuple[int, int, int]) -> Iterator[tuple[int, NDAr
         step = max(1, _CHUNK_BYTES // row_bytes)
         for start in range(0, n, step):
             data = bytearray(min(step, n - start) * row_bytes)
-            if file.readinto(data) != len(data):  # type: ignore[attr-defined]
+            if file.readinto(data) != len(data):
                 raise JobFailed("integrity", f"Cannot read the logits of row {start}: the file ends before it does.")
             yield start, np.frombuffer(data, dtype="<f4").reshape(-1, length, n_vocab)
 
@@ -180,19 +180,20 @@ def _n_bytes(item: Pass, n_vocab: int) -> int:
     return item.rows_NL.size * n_vocab * 4
 
 
-def _split(item: Pass, n_vocab: int) -> Iterator[tuple[Pass, Pass]]:
-    """The pass in pieces that one job may answer, each with the pass that it comes from."""
+def _split(item: Pass, n_vocab: int) -> Iterator[Pass]:
+    """The pass in pieces that one job may answer."""
     step = max(1, MAX_JOB_BYTES // (item.rows_NL.shape[1] * n_vocab * 4))
     for start in range(0, len(item.rows_NL), step):
         part = slice(start, start + step)
         rows, targets, picks = item.rows_NL[part], item.targets_NL[part], item.picks_N[part]
-        yield item, Pass(rows_NL=rows, targets_NL=targets, picks_N=picks, trained=item.trained)
+        yield Pass(rows_NL=rows, targets_NL=targets, picks_N=picks, trained=item.trained)
 
 
-def _batches(parts: Sequence[Pass], n_vocab: int) -> Iterator[list[Pass]]:
-    batch: list[Pass] = []
+def _batches(parts: Sequence[tuple[int, Pass]], n_vocab: int) -> Iterator[list[tuple[int, Pass]]]:
+    """The pieces dealt to jobs in their order; each job's logits stay below the cap where a single row's do."""
+    batch: list[tuple[int, Pass]] = []
     for part in parts:
-        if batch and sum(_n_bytes(p, n_vocab) for p in [*batch, part]) > MAX_JOB_BYTES:
+        if batch and sum(_n_bytes(item, n_vocab) for _, item in [*batch, part]) > MAX_JOB_BYTES:
             yield batch
             batch = []
         batch.append(part)

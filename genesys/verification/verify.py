@@ -118,7 +118,7 @@ def _check_training(
     if trained["design_id"] != design_id:
         raise JobFailed(
             "integrity",
-            f"Cannot accept the training: it built {str(trained['design_id'])[:12]}, asked for {design_id[:12]}.",
+            f"Cannot accept the training: it built {trained['design_id']!s:.12}, asked for {design_id[:12]}.",
         )
     if trained["weights_sha256"] != found.sha256:
         raise JobFailed(
@@ -132,7 +132,7 @@ def _check_training(
     for key, (low, high) in bounds.items():
         if not low <= int(trained[key]) <= high:
             raise JobFailed(
-                "integrity", f"Cannot accept the training's {key} {trained[key]!r}: expected {low:,} to {high:,}."
+                "integrity", f"Cannot accept the training's {key} {trained[key]!r:.40}: expected {low:,} to {high:,}."
             )
 
 

@@ -37,6 +37,16 @@ async def test_figures_repeat_though_the_audits_places_do_not(honest: Honest, ca
     assert again.metrics == honest.report.metrics and again.weights_sha256 == honest.report.weights_sha256
 
 
+async def test_a_folder_may_be_given_by_its_relative_name(
+    honest: Honest, cage: ForkCage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spy = Liar(cage)
+    report = await verify(replace(honest.again(tmp_path), out="out"), spy)
+    assert spy.policies[0].writable == (str(tmp_path / "out" / "training"),)
+    assert report.metrics == honest.report.metrics
+
+
 async def test_each_job_may_touch_what_it_needs(honest: Honest, cage: ForkCage, tmp_path: Path) -> None:
     """Decisions.md 9: train and val for the training, rows and weights for the scoring, nothing for the probes."""
     spy, stages = Liar(cage), list[str]()
