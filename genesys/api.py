@@ -71,7 +71,7 @@ class Design:
         """
         from genesys.model import build_model
 
-        foreign = [unit.name for unit in self.tree.units() if unit not in set(library().values())]
+        foreign = self._foreign_units()
         if foreign and not trust:
             raise ConfigError(
                 f"Cannot build design {self.name!r}: its units {', '.join(foreign)} are not the library's, and building "
@@ -86,9 +86,17 @@ class Design:
         from genesys.model import ModelShape, tune_sizes
 
         name = scale or self.ladder.names[0]
-        if name in self.sizes:
-            return ModelShape(**{key: self.sizes[name][key] for key in ("vocab_size", "d_model", "n_blocks")})
-        return tune_sizes(self.tree, [find_scale(name, self.ladder)], self.vocab_size)[0].shape
+        sizes = self.sizes
+        if name not in sizes:
+            found = find_scale(name, self.ladder)
+            if not self._foreign_units():
+                return tune_sizes(self.tree, [found], self.vocab_size)[0].shape
+            sizes = _sizes_from_cage(self.tree, found, self.vocab_size)
+        return ModelShape(**{key: sizes[name][key] for key in ("vocab_size", "d_model", "n_blocks")})
+
+    def _foreign_units(self) -> list[str]:
+        ours = set(library().values())
+        return [unit.name for unit in self.tree.units() if unit not in ours]
 
 
 class Run:
@@ -300,6 +308,22 @@ def check_folder(
         return reports
 
     return asyncio.run(_with_cage(run))
+
+
+def _sizes_from_cage(tree: UnitTree, scale: Scale, vocab_size: int) -> Mapping[str, Mapping[str, Any]]:
+    """The size of a design at a scale, found where its code may run."""
+    from genesys.checker import check_request, is_sane
+    from genesys.verification.checking import check_design
+
+    request = check_request(tree, [scale], vocab_size, stages=("shape",))
+    report = asyncio.run(_with_cage(lambda cage: check_design(tree, request, cage, deadline_s=CHECK_DEADLINE_S)))
+    if not is_sane(report):
+        first = report["findings"][-1]
+        raise ConfigError(
+            f"Cannot size the design at {scale.name!r}: [{first['rule']}] {first['measured']}. {first['hint']}"
+        )
+    sizes: Mapping[str, Mapping[str, Any]] = report["sizes"]
+    return sizes
 
 
 async def _with_cage(work: Callable[[Cage], Awaitable[T]]) -> T:
