@@ -186,7 +186,8 @@ class _Audit:
         known = frozenset().union(*(m.declared_writes for m in module.modules() if hasattr(m, "declared_writes")))
 
         def forward(X: Tensor, Z: dict[str, Tensor]) -> Any:
-            x_BLD, entries = X.clone(), {key: value.clone() for key, value in Z.items()}
+            x_BLD = X.clone()  # an imported design's Z may hold other things than tensors
+            entries = {key: value.clone() if isinstance(value, Tensor) else value for key, value in Z.items()}
             Y, dZ = raw(module, X, Z)
             self._compare(name, type(module).__name__, X, Z, x_BLD, entries)
             for key in sorted(set(dZ or ()) - known):
@@ -212,6 +213,8 @@ class _Audit:
         self.findings.append(RULES[rule].finding(measured, required, path=path, unit=unit))
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def _same(a: object, b: object) -> bool:
     """Equal, where NaN equals NaN: it is met by another rule."""
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return a is b
     return torch.equal(a, b) or (torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))
