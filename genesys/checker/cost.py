@@ -53,12 +53,8 @@ def step_cost(model: nn.Module, tokens_BL: Tensor) -> StepCost:
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    # torch counts no FLOPs for the fused attention of the CPU, so attention is spelt out here
-    with FlopCounterMode(display=False) as flops, OperatorCounter() as counter, sdpa_kernel(SDPBackend.MATH):
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = model(tokens_BL).float().logsumexp(-1).mean()
-        loss.backward()
-    model.zero_grad(set_to_none=True)
+    with FlopCounterMode(display=False) as flops, OperatorCounter() as counter:
+        _step(model, tokens_BL, keep)
     return StepCost(
         flops=flops.get_total_flops(),
         n_elements=counter.n_elements,
@@ -66,6 +62,21 @@ def step_cost(model: nn.Module, tokens_BL: Tensor) -> StepCost:
         ops_by_place=counter.by_place,
         memory_bytes=sum(saved.values()) + counter.largest_bytes,
     )
+
+
+def ops_by_place(model: nn.Module, tokens_BL: Tensor) -> Counter[Place]:
+    """The operators of one step by the innermost line of generated code that called them."""
+    with OperatorCounter() as counter:
+        _step(model, tokens_BL, lambda tensor: tensor)
+    return counter.by_place
+
+
+def _step(model: nn.Module, tokens_BL: Tensor, keep: Callable[[Tensor], Tensor]) -> None:
+    with sdpa_kernel(SDPBackend.MATH):  # torch counts no FLOPs for the fused attention of the CPU: it is spelt out
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = model(tokens_BL).float().logsumexp(-1).mean()
+        loss.backward()
+    model.zero_grad(set_to_none=True)
 
 
 class OperatorCounter(TorchDispatchMode):
@@ -103,11 +114,10 @@ def growth_place(before: Counter[Place], after: Counter[Place]) -> Place:
     return max(grown, key=grown.__getitem__, default=("", 0))
 
 
-def n_rises(n_ops: Callable[[int], int], lengths: range) -> int:
+def n_rises(n_ops: Sequence[int]) -> int:
     """How many of the steps from one length to the next raise the number of operators.
 
     A loop over positions raises it at each; a loop over chunks of C positions at one of C; a scan by doubling at
     the powers of two; whole-sequence operations never.
     """
-    counts = [n_ops(length) for length in lengths]
-    return sum(after > before for before, after in pairwise(counts))
+    return sum(after > before for before, after in pairwise(n_ops))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genesys.checker.cost import StepCost, growth_place, n_rises, step_cost
+from genesys.checker.cost import StepCost, growth_place, n_rises, ops_by_place, step_cost
 from genesys.checker.lessons import BYTE_VOCABULARY, N_PAIRS, RECALL_CHANCE, RECALL_VOCABULARY, recall_batch, text_batch
 from genesys.checker.request import EffectivenessPolicy
 from genesys.checker.rules import RULES
@@ -71,7 +71,7 @@ def _check_cost(tree: UnitTree, policy: EffectivenessPolicy, result: Effectivene
     result.findings += _growth_findings(tree, policy, costs, result.measures)
     result.findings += _ratio_findings(tree, policy, costs[-1], step_cost(reference, _tokens(policy.lengths[-1])), result.measures)  # fmt: skip
     if not result.failed:
-        result.findings += _parallel_findings(tree, policy, model, result.measures)
+        result.findings += _parallel_findings(tree, policy, model, costs, result.measures)
 
 
 def _growth_findings(
@@ -116,14 +116,18 @@ def _ratio_findings(
 
 
 def _parallel_findings(
-    tree: UnitTree, policy: EffectivenessPolicy, model: GAM, measures: dict[str, float]
+    tree: UnitTree, policy: EffectivenessPolicy, model: GAM, costs: list[StepCost], measures: dict[str, float]
 ) -> Iterator[Finding]:
-    lengths = range(policy.context - _N_SINGLE_STEPS, policy.context + 1)
-    rises = n_rises(lambda length: step_cost(model, _tokens(length)).n_ops, lengths)
-    measures["op_rises"] = rises
+    """Look step by step at the longest length, where operators grow by as many as a loop over positions adds at least."""
+    longest, n_added = policy.lengths[-1], policy.lengths[-1] - policy.lengths[-2]
+    per_position = measures["ops_per_position"] = (costs[-1].n_ops - costs[-2].n_ops) / n_added
+    if per_position < 1:
+        return
+    lengths = range(longest - _N_SINGLE_STEPS, longest + 1)
+    counts = [ops_by_place(model, _tokens(length)) for length in lengths]
+    rises = measures["op_rises"] = n_rises([sum(count.values()) for count in counts])
     if rises > policy.max_rises:
-        shorter, longer = (step_cost(model, _tokens(length)).ops_by_place for length in (lengths[0], lengths[-1]))
-        file, line = growth_place(shorter, longer)
+        file, line = growth_place(counts[0], counts[-1])
         yield RULES["not-parallel"].finding(
             f"{rises} of {_N_SINGLE_STEPS} single steps in length add operators", f"at most {policy.max_rises}",
             unit=file.removeprefix("<unit ").partition(" ")[0] or tree.unit.name, line=line or None,

@@ -49,7 +49,7 @@ class EffectivenessPolicy:
     d_model: int = 128
     n_blocks: int = 2
     lengths: tuple[int, ...] = (64, 128, 256)
-    n_rows: int = 8
+    n_rows: int = 4
     context: int = 128
     n_steps: int = 40
     n_recall_steps: int = 60

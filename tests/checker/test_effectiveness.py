@@ -84,7 +84,7 @@ def test_the_reference_costs_exactly_itself() -> None:
     assert rules(result) == set()
     assert [result.measures[f"{name}_ratio"] for name in ("flops", "n_elements", "memory")] == [1.0, 1.0, 1.0]
     assert result.measures["text_loss"] == result.measures["reference_text_loss"] < math.log(257)
-    assert set(measures_as_json(result)) >= {"flops_growth", "op_rises", "time_ratio", "recall_loss"}
+    assert set(measures_as_json(result)) >= {"flops_growth", "ops_per_position", "time_ratio", "recall_loss"}
 
 
 def test_a_loop_over_positions_is_named_with_its_line() -> None:
@@ -94,6 +94,11 @@ def test_a_loop_over_positions_is_named_with_its_line() -> None:
     assert finding.rule == "not-parallel" and finding.unit == "Mixer" and "16 of 16" in finding.measured
     source = design(*body).at("mixer").unit.source.split("\n")
     assert finding.line is not None and "0.9 * state" in source[finding.line - 1]
+
+
+def test_a_loop_that_waits_for_length_is_found() -> None:
+    body = ["if L > 40:", "    y = torch.stack([row * 1.0 for row in y.unbind(1)], dim=1)"]
+    assert rules(measured(design(*body))) == {"not-parallel"}
 
 
 @pytest.mark.parametrize("method", ["forward", "step"])
@@ -207,9 +212,9 @@ def test_views_are_no_work() -> None:
 
 
 def test_rises_count_single_steps() -> None:
-    assert n_rises(lambda length: 3 * length, range(48, 65)) == 16
-    assert n_rises(lambda length: math.ceil(length / 8), range(48, 65)) == 2
-    assert n_rises(lambda length: 7, range(48, 65)) == 0
+    assert n_rises([3 * length for length in range(48, 65)]) == 16
+    assert n_rises([math.ceil(length / 8) for length in range(48, 65)]) == 2
+    assert n_rises([7] * 17) == 0
 
 
 def test_the_lessons_are_what_they_say() -> None:
