@@ -12,9 +12,12 @@ from typing import Literal, get_args
 
 from genesys.errors import CAUSES, Finding, Severity
 
-Stage = Literal["static", "shape", "unit-tests", "run", "causality", "gradient", "effectiveness", "semantic", "job"]
-STAGES: tuple[Stage, ...] = get_args(Stage)[:-1]
-"""The stages in the order in which they run; findings of the stage "job" say that there was no verdict."""
+Stage = Literal[
+    "static", "shape", "unit-tests", "run", "causality", "gradient", "effectiveness", "semantic", "import", "job"
+]
+STAGES: tuple[Stage, ...] = get_args(Stage)[:-2]
+"""The stages in the order in which they run. Beside them, "import" reads published designs before any of them, and
+findings of "job" say that there was no verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,17 @@ _RULES: tuple[Rule, ...] = (
          hint="Bring the code and the proposal together."),
     Rule(id="quality", stage="semantic", severity="either", means="The code is worth training: sound, clear, and new.",
          hint="Follow the observer's remarks."),
+    # --- import: designs in the published format, read without running them
+    Rule(id="design-file", stage="import", means="The file is a whole published implementation.", hint="Check that the file is whole."),
+    Rule(id="root", stage="import", means="The file holds the code of the root unit.", hint="Repair the design, or fill the place by hand."),
+    Rule(id="tree", stage="import", means="The units fit into each other's slots.", hint="Repair the design, or fill the place by hand."),
+    Rule(id="size", stage="import", means="The tree of units has a bounded number of places.", hint="Repair the design."),
+    Rule(id="recursion", stage="import", severity="warning", means="No unit contains itself; the slot is left open.",
+         hint="Repair the design, or fill the place by hand."),
+    Rule(id="unit-class", stage="import", means="Each unit's code defines a class that derives from GAUBase.",
+         hint="Define the unit's class."),
+    Rule(id="published-line", stage="import", means="The line below an imported text says how to read it.",
+         hint="Import the design anew."),
 )  # fmt: skip
 
 _STAGE_FAILURES = tuple(
@@ -185,7 +199,7 @@ def _markdown_lines() -> Iterator[str]:
     yield "# Rules of the checker"
     yield ""
     yield "Made from `genesys/checker/rules.py` by `python -m genesys.checker.rules`. An error rejects a design, a warning does not."
-    for stage in (*STAGES, "job"):
+    for stage in (*STAGES, "import", "job"):
         yield from ("", f"## {stage}", "", "| rule | severity | what must hold | what to do |", "|---|---|---|---|")
         for rule in RULES.values():
             if rule.stage == stage:

@@ -15,8 +15,13 @@ from genesys.errors import CAUSES, ConfigError, JobFailed
 from genesys.gau.library import seed_design
 
 PACKAGE = Path(genesys.__file__).parent
-SOURCES = (*sorted((PACKAGE / "checker").glob("*.py")), PACKAGE / "gau/parse.py", PACKAGE / "model/size.py")
-MAKERS = {"Finding", "_finding", "_complain"}
+SOURCES = (
+    *sorted((PACKAGE / "checker").glob("*.py")),
+    *sorted((PACKAGE / "gau").glob("*.py")),
+    *sorted((PACKAGE / "importer").glob("*.py")),
+    PACKAGE / "model/size.py",
+)
+MAKERS = {"Finding", "_finding", "_complain", "_warn"}
 
 
 def emitted(module: ast.AST) -> Iterator[str]:
@@ -38,7 +43,7 @@ def literals(value: ast.expr) -> Iterator[str]:
         yield value.value
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_rule_in_the_code_is_in_the_catalogue(path: Path) -> None:
     unknown = set(emitted(ast.parse(path.read_text(encoding="utf-8")))) - set(RULES)
     assert not unknown, f"{path.name} emits rules that genesys/checker/rules.py does not describe"
@@ -46,7 +51,7 @@ def test_every_rule_in_the_code_is_in_the_catalogue(path: Path) -> None:
 
 def test_the_search_for_rules_finds_them() -> None:
     found = {rule for path in SOURCES for rule in emitted(ast.parse(path.read_text(encoding="utf-8")))}
-    assert found >= {"syntax", "docstring", "size-coarse", "not-parallel", "open-slot", "placeholder"}
+    assert found >= {"syntax", "docstring", "size-coarse", "not-parallel", "open-slot", "placeholder", "recursion"}
 
 
 def test_the_page_is_the_catalogue() -> None:
