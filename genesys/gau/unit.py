@@ -21,6 +21,7 @@ Nothing here imports torch, and nothing here runs a unit's code.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -126,8 +127,10 @@ def freeze(value: object) -> Value:
     """Turn a literal into a hyperparameter value: lists become tuples.
 
     Raises:
-        TypeError: Neither None, bool, int, float, str nor a sequence of them.
+        TypeError: Neither None, bool, int, finite float, str nor a sequence of them.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"a hyperparameter cannot be {value!r}; expected a finite number")
     if value is None or isinstance(value, (bool, int, float, str, Expression)):
         return value
     if isinstance(value, (tuple, list)):

@@ -106,9 +106,9 @@ def _find_tree(data: Any, depth: int = 0) -> dict[str, Any] | None:
 
 
 def _unit(name: str, raw: Mapping[str, Any]) -> PublishedUnit:
-    children = raw.get("children") or ()
-    if isinstance(children, str):
-        children = _literal(children)
+    children = raw.get("children")
+    children = _literal(children) if isinstance(children, str) else children
+    children = children if isinstance(children, (list, tuple, dict)) else ()
     names = (c if isinstance(c, str) else _mapping(c).get("unitname") or _mapping(c).get("name") for c in children)
     tests = {str(test): text for test, text in _mapping(raw.get("gautests")).items() if isinstance(text, str)}
     code = raw.get("code")

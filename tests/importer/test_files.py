@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from genesys.errors import ConfigError
+from genesys.gau import UnitTree
 from genesys.importer import ImportedDesign, import_designs
 
 HEAD = "from model_discovery.model.utils.modules import GAUBase\n"
@@ -114,3 +118,50 @@ def test_the_title_comes_from_the_proposal_beside_the_design(tmp_path: Path) -> 
 def test_units_that_nothing_builds_are_named_as_unused(tmp_path: Path) -> None:
     design = imported(tmp_path, tree(Root=code("Root", "Leaf"), Leaf=code("Leaf"), Spare=code("Spare")))
     assert design.provenance["unused"] == ["Spare"] and design.outcome == "imported"
+
+
+_TEXTS = st.sampled_from([code("Root", "Leaf"), code("Leaf"), "1 +", "Root", "[]", "{}", "(", "Leaf"]) | st.text(
+    max_size=6
+)
+_KEYS = st.sampled_from(
+    [
+        "units",
+        "root",
+        "name",
+        "implementation",
+        "proposal",
+        "status",
+        "code",
+        "children",
+        "args",
+        "gautests",
+        "Root",
+        "Leaf",
+    ]
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4),
+    max_leaves=10,
+)
+_UNITS = st.dictionaries(_KEYS, st.dictionaries(_KEYS, _VALUES, max_size=3) | _VALUES, min_size=1, max_size=3)
+
+
+@given(
+    data=_VALUES
+    | st.fixed_dictionaries({"units": _UNITS}, optional={"root": _VALUES, "name": _VALUES, "proposal": _VALUES})
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_json_gives_a_design_or_findings(data: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        design = imported(Path(folder), data)
+    if design.tree is None:
+        assert design.outcome == "failed" and design.findings
+    else:
+        assert UnitTree.from_json(design.to_json()).design_id == design.tree.design_id
+
+
+def test_a_value_that_is_no_number_leaves_the_default(tmp_path: Path) -> None:
+    entry = {"code": code("Root", arguments="rate=0.5, "), "args": {"rate": float("nan")}}
+    found = imported(tmp_path, tree(Root=entry)).tree
+    assert found is not None and found.resolved()["rate"] == 0.5
