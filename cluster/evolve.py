@@ -169,6 +169,7 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
         threads=config.verifiers.threads,
         deadline_s=config.verifiers.deadline_s,
         probes=config.verifiers.probes,
+        memory_mb=config.verifiers.memory_mb,
         sandbox=config.sandbox.require,
     )
     data = pack_shards(shards.path, shards.hash, objects)

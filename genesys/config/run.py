@@ -49,6 +49,7 @@ class VerifiersConfig:
         accelerator_type: Ray's name of the card to reserve, such as H100.
         deadline_s: Wall-clock limit of one verification.
         probes: Whether designs are probed for recall, copying and induction.
+        memory_mb: Memory of one job, in MiB; 0 for half of the host's.
     """
 
     n: int = 2
@@ -57,6 +58,7 @@ class VerifiersConfig:
     accelerator_type: str | None = None
     deadline_s: float = 1800.0
     probes: bool = True
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,8 @@ class RunConfig:
         }.items():
             if not value >= 1:
                 raise ConfigError(f"Cannot run with {name} = {value}: expected at least 1.")
+        if not self.verifiers.memory_mb >= 0:
+            raise ConfigError(f"Cannot give a job {self.verifiers.memory_mb} MiB of memory; expected 0 or more.")
         if not self.verifiers.gpus_per_verification >= 0:
             raise ConfigError(f"Cannot reserve {self.verifiers.gpus_per_verification} GPUs; expected 0 or more.")
         self.resolved_ladder()

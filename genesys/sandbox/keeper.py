@@ -141,6 +141,8 @@ class _Keeper:
                 ended_by = self._silent_limit()
         finally:
             self._kill_tree()
+            if "uid" in self._layers:
+                filesystem.hand_over(job.policy.writable, os.geteuid())
         Path(job.folder, ANSWER_FILE).write_bytes(self._answer)
         Path(job.folder, LOG_FILE).write_bytes(self._log[-_LOG_BYTES:])
         return {"code": code, "ended_by": ended_by}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import socket
 import struct
 from collections.abc import Mapping
@@ -80,6 +81,7 @@ def _program(deny_memfd: bool) -> list[_Instruction]:
     """Classic BPF over `struct seccomp_data`: little-endian, so an argument's low word comes first."""
     arm = platform.machine() == "aarch64"
     denied = [pair[arm] for name, pair in _DENIED.items() if deny_memfd or name != "memfd_create"]
+    # A job may signal itself, as abort() does, but not by SIGKILL: so died, it would be the host's fault.
     program = [
         (_LOAD, 0, 0, _ARCH),
         (_EQUAL, 1, 0, _MACHINE[platform.machine()]),
@@ -97,8 +99,8 @@ def _program(deny_memfd: bool) -> list[_Instruction]:
         *_for_call(number(16, 29), _unless_equal(1, _TIOCSTI)),
         *_for_call(number(16, 29), _unless_equal(1, _TIOCLINUX)),
         *_for_call(number(53, 199), _only_if_equal(0, socket.AF_UNIX)),  # socketpair
-        *_for_call(number(62, 129), _only_if_equal(0, os.getpid())),  # kill
-        *_for_call(number(234, 131), _only_if_equal(0, os.getpid())),  # tgkill, which abort() calls
+        *_for_call(number(62, 129), [*_only_if_equal(0, os.getpid()), *_unless_equal(1, signal.SIGKILL)]),  # kill
+        *_for_call(number(234, 131), [*_only_if_equal(0, os.getpid()), *_unless_equal(2, signal.SIGKILL)]),  # tgkill
     ]
     if not arm:  # where these are calls of their own
         program += _for_call(2, _if_bits(1, _O_CREATE, _unless_bits(2, _SET_ID)))  # open
