@@ -94,7 +94,8 @@ def above_noise(found: Iterable[Leak], model: GAM) -> Iterator[Leak]:
 
 def _narrows(model: GAM) -> bool:
     """Whether a model of any number format computes in another one than float64."""
-    with torch.no_grad(), _Formats() as formats:
+    formats = _Formats()
+    with torch.no_grad(), formats:
         model.hidden(inputs(1, 5, model.embedding.embedding_dim, model.embedding.weight.dtype))
     return formats.narrow
 
@@ -103,8 +104,8 @@ class _Formats(TorchDispatchMode):
     """Notes whether any operation gives numbers below float64."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.narrow = False
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.narrow: bool = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

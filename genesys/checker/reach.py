@@ -22,9 +22,12 @@ FORBIDDEN_CALLS = frozenset(
 )  # fmt: skip
 SPECIAL_NAMES = frozenset(
     {"__init__", "__name__", "__doc__", "__call__", "__len__", "__iter__", "__getitem__", "__contains__", "__post_init__",
-     "__repr__", "__add__", "__mul__", "__file__", "__all__"}
-) - {"__file__"}  # fmt: skip
-FRAME_NAMES = re.compile(r"^((f|tb|gi|cr|ag|co)_\w+|func_globals|mro|with_traceback|ctypes)$")
+     "__repr__", "__add__", "__mul__", "__all__"}
+)  # fmt: skip
+FRAME_NAMES = frozenset(
+    {"f_back", "f_builtins", "f_code", "f_globals", "f_locals", "tb_frame", "tb_next", "gi_frame", "gi_code", "cr_frame", "ag_frame",
+     "mro", "with_traceback", "ctypes"}
+)  # fmt: skip
 HOOK_NAMES = re.compile(r"^_?(register_\w*(hook|prehook)\w*|save_on_cpu|saved_tensors_hooks)$")
 FORBIDDEN_METHODS = frozenset(
     {"numpy", "data_ptr", "storage", "untyped_storage", "share_memory_", "set_", "tofile", "from_file", "load_state_dict",
@@ -97,21 +100,21 @@ class _Reader:
             yield "computed-name", f"the module {origin} used as a value"
 
     def _read_attribute(self, node: ast.Attribute, name: str) -> Iterator[tuple[str, str]]:
-        root = _root(node)
-        origin = self._origin(node)
+        root, origin = _root(node), self._origin(node)
+        is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
         if isinstance(node.ctx, (ast.Store, ast.Del)) and (root in self._origins or root in ("ctx", "type()")):
-            yield "monkey-patch", f"an assignment to {ast.unparse(node)}"
+            yield "monkey-patch", f"an assignment to {_shown(node)}"
         if HOOK_NAMES.match(name):
             yield "hook", f"a call of {name}"
-        elif (name.startswith("__") and name not in SPECIAL_NAMES) or FRAME_NAMES.match(name):
+        elif (name.startswith("__") and name not in SPECIAL_NAMES) or (name in FRAME_NAMES and not is_own):
             yield "introspection", f"the attribute {name}"
         elif name.startswith("_") and not name.startswith("__") and root not in ("self", "cls", "super()"):
             if name not in ("_replace", "_asdict", "_fields"):
-                yield "introspection", f"the private attribute {ast.unparse(node)}"
-        elif name in FORBIDDEN_METHODS:
+                yield "introspection", f"the private attribute {_shown(node)}"
+        elif name in FORBIDDEN_METHODS and not is_own:
             yield "forbidden-name", f"the attribute {name}"
         if origin:
-            yield from self._read_origin(origin, ast.unparse(node), node)
+            yield from self._read_origin(origin, _shown(node), node)
 
     def _read_origin(self, origin: str, shown: str, node: ast.AST) -> Iterator[tuple[str, str]]:
         """What the full name `origin`, such as torch.nn.functional.relu, leads to."""
@@ -147,16 +150,16 @@ class _Reader:
             ctx = ast.Store() if function == "setattr" else ast.Load()
             yield from self._read_attribute(ast.Attribute(value=target, attr=name.value, ctx=ctx), name.value)
         elif root != "self" or not _begins_public(name):
-            yield "computed-name", f"{function} with the name `{ast.unparse(name)}`"
+            yield "computed-name", f"{function} with the name `{_shown(name)}`"
 
     def _origin(self, node: ast.expr) -> str:
         """The full dotted name of an attribute chain that starts at an import; "" for anything else."""
-        if isinstance(node, ast.Name):
-            return self._origins.get(node.id, "")
-        if isinstance(node, ast.Attribute):
-            base = self._origin(node.value)
-            return f"{base}.{node.attr}" if base else ""
-        return ""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        start = self._origins.get(node.id, "") if isinstance(node, ast.Name) else ""
+        return ".".join((start, *reversed(parts))) if start else ""
 
 
 _MODULES = frozenset(
@@ -186,16 +189,20 @@ def _root(node: ast.expr) -> str:
 
 def _begins_public(name: ast.expr) -> bool:
     """Whether a computed name starts with a literal that is no underscore, as in f"layer_{i}"."""
+    while isinstance(name, ast.BinOp):
+        name = name.left
     if isinstance(name, ast.JoinedStr) and name.values:
         name = name.values[0]
-    elif isinstance(name, ast.BinOp):
-        return _begins_public(name.left)
-    return (
-        isinstance(name, ast.Constant)
-        and isinstance(name.value, str)
-        and not name.value.startswith("_")
-        and name.value != ""
-    )
+    text = name.value if isinstance(name, ast.Constant) else None
+    return isinstance(text, str) and text[:1] not in ("", "_")
+
+
+def _shown(node: ast.expr) -> str:
+    """The author's text, as far as it helps to find it."""
+    try:
+        return ast.unparse(node)[:80]
+    except RecursionError:
+        return "an expression too deep to show"
 
 
 def _within(name: str, families: frozenset[str]) -> bool:

@@ -40,7 +40,6 @@ def check_run(tree: UnitTree, widths: tuple[int, ...]) -> list[Finding]:
         lambda: _traces(unit, first, before, length),
         lambda: chain.from_iterable(_outputs(unit, first, n) for n in (1, 16, other_length)),
         lambda: chain.from_iterable(_outputs(unit, model, 16) for model in others),
-        lambda: _chance(unit, first, other_length),
         lambda: _buffers(unit, models),
         lambda: _numbers(unit, first),
     )
@@ -63,21 +62,6 @@ def _outputs(unit: str, model: GAM, length: int) -> Iterator[Finding]:
             )
         elif not torch.isfinite(logits_BLV).all():
             yield RULES["finite"].finding(f"non-finite output in {mode} mode at {where}", "finite", unit=unit)
-
-
-def _chance(unit: str, model: GAM, length: int) -> Iterator[Finding]:
-    """Two calls on one input: equal in eval mode, and in train mode under one seed."""
-    tokens_BL = tokens(2, length)
-    for mode, seeds in (("eval", (1, 2)), ("train", (3, 3))):
-        model.train(mode == "train")
-        logits_BLV = []
-        for seed in seeds:
-            with torch.no_grad(), seeded(seed):
-                logits_BLV.append(model(tokens_BL))
-        if not torch.equal(*logits_BLV):
-            yield RULES["deterministic"].finding(
-                f"two calls on one input differ in {mode} mode at L={length}", "equal outputs", unit=unit
-            )
 
 
 def _held(unit: str, model: GAM, held: Holdings) -> Iterator[Finding]:
