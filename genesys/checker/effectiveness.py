@@ -13,7 +13,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -53,13 +53,33 @@ class Effectiveness:
         return any(finding.severity == "error" for finding in self.findings)
 
 
-def check_effectiveness(tree: UnitTree, policy: EffectivenessPolicy) -> Effectiveness:
-    """Count a step, then train shortly on text and on recall; the next part runs only when the one before found no error."""
+def check_effectiveness(tree: UnitTree, policy: EffectivenessPolicy, widths: Sequence[int] = ()) -> Effectiveness:
+    """Count a step, then train shortly on text and on recall; the next part runs only when the one before found no error.
+
+    Args:
+        widths: Where the design is known to build, for one that does not at the policy's width.
+    """
     result = Effectiveness()
+    fitting = replace(policy, d_model=_buildable(tree, policy.d_model, widths))
     for part in (_check_cost, _check_text, _check_recall):
         if not result.failed:
-            part(tree, policy, result)
+            part(tree, fitting, result)
     return result
+
+
+def _buildable(tree: UnitTree, wanted: int, others: Sequence[int]) -> int:
+    """The width wanted, or the nearest of the others at which the design and the reference build; else the one wanted."""
+    for d_model in (wanted, *sorted(others, key=lambda width: abs(width - wanted))):
+        shape = ModelShape(vocab_size=1, d_model=d_model, n_blocks=1)
+        try:
+            with torch.device("meta"):
+                build_model(tree, shape), build_model(seed_design(REFERENCE), shape)
+        except (
+            Exception
+        ):  # generated code may raise anything; where it builds at no width, the stage fails with its error
+            continue
+        return d_model
+    return wanted
 
 
 # --- cost ------------------------------------------------------------------------------------------------------
@@ -175,8 +195,9 @@ def _learning_findings(tree: UnitTree, policy: EffectivenessPolicy, run: _Traini
 
 
 def _check_recall(tree: UnitTree, policy: EffectivenessPolicy, result: Effectiveness) -> None:
+    d_model = _buildable(tree, policy.d_model // _RECALL_WIDTH_SHARE, [policy.d_model])
     for name, design in (("", tree), ("reference_", seed_design(REFERENCE))):
-        shape = ModelShape(vocab_size=RECALL_VOCABULARY, d_model=policy.d_model // _RECALL_WIDTH_SHARE, n_blocks=policy.n_blocks)  # fmt: skip
+        shape = ModelShape(vocab_size=RECALL_VOCABULARY, d_model=d_model, n_blocks=policy.n_blocks)
         run = _Training(build_model(design, shape, embedding_std=_RECALL_EMBEDDING_STD), _recall_loss)
         for _ in range(policy.n_recall_steps):
             if run.is_finite:

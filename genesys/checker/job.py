@@ -141,6 +141,7 @@ class _Check:
                 yield failure_finding("unit-test", error, self.tree, f"the tests in the text of {unit.name} pass")
 
     def _effectiveness(self) -> list[Finding]:
-        result = check_effectiveness(self.tree, EffectivenessPolicy(**self.request.get("effectiveness", {})))
+        policy = EffectivenessPolicy(**self.request.get("effectiveness", {}))
+        result = check_effectiveness(self.tree, policy, [size.shape.d_model for size in self.sizes])
         self.measures |= measures_as_json(result)
         return result.findings

@@ -170,6 +170,15 @@ def test_a_design_that_breaks_after_some_steps_diverges() -> None:
     assert finding.rule == "diverged" and "of 40" in finding.measured
 
 
+def test_a_design_that_shuns_a_width_is_measured_at_another() -> None:
+    unit = MIXER.replace("self.out =", "assert d % 24 == 0, 'in threes'; self.out =").format(body="        y = y")
+    tree = seed_design("gpt").graft("mixer", UnitTree(parse_unit(unit)))
+    with torch.random.fork_rng():
+        assert rules(check_effectiveness(tree, COUNTED_ONLY, [96, 48])) == set()
+        with pytest.raises(AssertionError, match="in threes"):
+            check_effectiveness(tree, COUNTED_ONLY, [32])
+
+
 def test_a_loss_that_stays_is_found() -> None:
     block = parse_unit('''
 from torch import nn
