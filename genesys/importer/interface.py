@@ -78,7 +78,8 @@ def _slots(unit: PublishedUnit, text: Text, texts: Mapping[str, Text]) -> tuple[
     the file declares as children or the text calls like one."""
     used = {name for name in text.free if unit_behind(name, texts) is not None}
     missing = {name for name in unit.children if unit_behind(name, texts) is None and name.isidentifier()}
-    unknown = (missing | (called_as_units(text) & text.free)) - text.bound
+    elsewhere = frozenset[str]().union(*(other.bound for other in texts.values()))
+    unknown = (missing | (called_as_units(text) & text.free)) - elsewhere
     return tuple(sorted(used | unknown))
 
 

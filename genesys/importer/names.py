@@ -45,6 +45,7 @@ def read_text(source: str) -> Text:
     module = ast.parse(source)
     top = symtable.symtable(source, "<published>", "exec")
     bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
+    bound -= set(_imported_from_design(module))
     read: set[str] = set()
     for table in _tables(top):
         for symbol in table.get_symbols():
@@ -119,6 +120,14 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
             yield from (a.asname or a.name for a in aliases)
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr()):
             yield name
+
+
+def _imported_from_design(module: ast.Module) -> Iterator[str]:
+    """Names that a text imports from the published package or relatively: other units, for all that can be known."""
+    imports = (statement for statement in module.body if isinstance(statement, ast.ImportFrom))
+    for statement in imports:
+        if statement.level or (statement.module or "").partition(".")[0] == "model_discovery":
+            yield from (alias.asname or alias.name for alias in statement.names)
 
 
 def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

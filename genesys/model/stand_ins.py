@@ -194,12 +194,14 @@ _TORCHTUNE = StandIn(
 )
 
 
-def importer(source: str, provided: Mapping[str, ModuleType], absent: frozenset[str]) -> Callable[..., ModuleType]:
+def importer(
+    source: str, provided: Mapping[str, ModuleType], absent: frozenset[str], own_package: str = "model_discovery"
+) -> Callable[..., ModuleType]:
     """What a published text calls for `import`.
 
     Args:
         source: The text. What it imports of `absent` outside any `try`, it gets with None for each name.
-        provided: Modules by top-level name that come before all others.
+        provided: Modules by top-level name that come before all others; `own_package` also serves relative imports.
         absent: Top-level names of packages that are not there, installed or not.
     """
     served = {"logging": _LOGGING, "transformers": _TRANSFORMERS, "torchtune": _TORCHTUNE, **provided}
@@ -212,7 +214,7 @@ def importer(source: str, provided: Mapping[str, ModuleType], absent: frozenset[
         fromlist: tuple[str, ...] = (),
         level: int = 0,
     ) -> ModuleType:
-        top = name.partition(".")[0]
+        top = name.partition(".")[0] if not level else own_package
         if top in served:
             return served[top]
         if top in unguarded:

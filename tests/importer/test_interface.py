@@ -15,6 +15,7 @@ from genesys.errors import UnitError
 from genesys.gau import Expression, Unit, UnitTree, compose, parse_composed, parse_unit
 from genesys.gau.published import PUBLISHED_MARK, published_text
 from genesys.importer.names import read_text
+from genesys.model import ModelShape, build_model
 from tests.gau.strategies import sources
 from tests.importer.test_files import HEAD, code, imported, tree
 
@@ -98,6 +99,21 @@ def test_helpers_of_other_units_are_borrowed_with_what_they_need(tmp_path: Path)
         "SCALE = math.sqrt(2)",
         "def doubled(x):",
     ]
+
+
+def test_a_helper_class_of_another_text_is_borrowed_and_no_child(tmp_path: Path) -> None:
+    both = code("Other") + code("Helper").removeprefix(HEAD)
+    unit = root(tmp_path, code("Root", "Helper", "Other"), Other=both)
+    assert [slot.name for slot in unit.slots] == ["Other"]
+    assert unit.published is not None and unit.published.borrowed[0].startswith("class Helper(GAUBase):")
+
+
+@pytest.mark.parametrize("line", ["from .leaf import Leaf", "from model_discovery.model.library import Leaf"])
+def test_a_unit_imported_as_if_it_were_a_module_is_a_child(tmp_path: Path, line: str) -> None:
+    design = imported(tmp_path, tree(Root=f"{line}\n" + code("Root", "Leaf"), Leaf=code("Leaf"))).tree
+    assert design is not None and design.open_slots() == () and design.child("Leaf") is not None
+    model = build_model(design, ModelShape(vocab_size=8, d_model=8, n_blocks=1))
+    assert type(model.blocks[0].unit.leaf).__name__ == "Leaf"
 
 
 def test_free_names_are_those_that_only_the_outside_can_give() -> None:
