@@ -28,7 +28,7 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> int:
             outcome = await make_attack(cage, folder / "cages", name, door=door, place=place, shards=shards)
             n_made, n_breached = n_made + 1, n_breached + bool(outcome.breaches)
             print(f"{'BREACH' if outcome.breaches else 'ok':7}{outcome.seconds:5.1f} s  {outcome}", flush=True)
-            if outcome.breaches:  # what it did to the cage must not count against the next
+            if outcome.cage_suffered:  # what it did to the cage must not count against the next
                 cage.close()
                 cage = cage_for_attacks(folder / "cages", without=arguments.without)
     cage.close()

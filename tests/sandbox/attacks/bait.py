@@ -111,6 +111,7 @@ class Bait:
             "udp_port": self._udp_port,
             "bind_port": self._bind_port,
             "abstract": self.comm,
+            "disk": self.folder.stat().st_dev,
             "socket": str(home / "engine.sock"),
             "ray": str(home / "ray"),
         }

@@ -52,7 +52,7 @@ def memory_hog_in_children(goal: dict[str, Any]) -> object:
 
 def shared_memory_hog(goal: dict[str, Any]) -> object:
     """Shared anonymous memory, which no private limit counts."""
-    held = [mmap.mmap(-1, 64 * _MIB) for _ in range(goal["memory_mb"] * 3 // 64)]
+    held = [mmap.mmap(-1, 64 * _MIB) for _ in range(goal["memory_mb"] * 2 // 64)]
     for block in held:
         for at in range(0, 64 * _MIB, 4096):
             block[at] = 1

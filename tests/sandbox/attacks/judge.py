@@ -50,6 +50,11 @@ class Outcome:
     failure: str
     seconds: float
 
+    @property
+    def cage_suffered(self) -> bool:
+        """Whether the cage itself is no longer to be trusted."""
+        return any(words in breach for breach in self.breaches for words in ("the job", "the owner met", "behind"))
+
     def __str__(self) -> str:
         return f"{self.attack} at {self.door}/{self.place}: {'; '.join(self.breaches) or 'contained'} ({self.failure[:160]})"
 

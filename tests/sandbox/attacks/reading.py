@@ -48,7 +48,8 @@ def key_file_by_proc_root(goal: dict[str, Any]) -> object:
 def key_file_by_descriptor_of_victim(goal: dict[str, Any]) -> object:
     """The key file through a descriptor that another process holds open."""
     folder = f"/proc/{goal['victim']}/fd"
-    return next(filter(None, (read_if_secret(f"{folder}/{fd}", goal) for fd in os.listdir(folder))), None)
+    files = [f"{folder}/{fd}" for fd in os.listdir(folder) if os.readlink(f"{folder}/{fd}").startswith("/")]
+    return next(filter(None, (read_if_secret(path, goal) for path in files)), None)
 
 
 def key_file_by_pidfd(goal: dict[str, Any]) -> object:

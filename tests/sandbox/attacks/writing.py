@@ -109,7 +109,7 @@ def mknod_outside(goal: dict[str, Any]) -> object:
 
 def device_node(goal: dict[str, Any]) -> object:
     """A device node of a disk in scratch, opened."""
-    os.mknod("disk", 0o60600, os.makedev(254, 0))
+    os.mknod("disk", 0o60600, goal["disk"])
     os.close(os.open("disk", os.O_RDONLY))
     return "opened a block device"
 
