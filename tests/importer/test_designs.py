@@ -13,7 +13,9 @@ import torch
 
 from genesys.checker.job import check
 from genesys.checker.request import check_request
-from genesys.gau import UnitTree, compose, parse_composed
+from genesys.checker.static import check_static
+from genesys.gau import UnitTree, compose, parse_composed, parse_unit
+from genesys.gau.library import seed_design
 from genesys.gau.unit import normalise_source
 from genesys.importer import ImportedDesign, import_designs
 from genesys.ladder import LADDERS
@@ -139,3 +141,12 @@ def test_an_unfinished_import_can_be_checked_in_part() -> None:
     report = check(check_request(tree_of("unfinished"), LADDERS["cpu"].scales[:1], 64, partial=True))
     assert "placeholder" in {finding["rule"] for finding in report["findings"]}
     assert report["stages"]["run"]["outcome"] == "passed"
+
+
+@pytest.mark.parametrize("module", ["logging", "transformers.activations", "causal_conv1d"])
+def test_modules_of_published_texts_are_allowed_to_them_alone(module: str) -> None:
+    published = tree_of("two_unit_gpt").at("CausalAttention").unit
+    ours = seed_design("gpt").at("norm_mixer").unit
+    for unit, rules in ((published, set()), (ours, {"import"})):
+        changed = parse_unit(f"import {module}\n{unit.source}")
+        assert {finding.rule for finding in check_static(UnitTree(changed))} == rules
