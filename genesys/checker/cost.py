@@ -53,7 +53,8 @@ def step_cost(model: nn.Module, tokens_BL: Tensor) -> StepCost:
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with FlopCounterMode(display=False) as flops, OperatorCounter() as counter:
+    flops, counter = FlopCounterMode(display=False), OperatorCounter()
+    with flops, counter:
         _step(model, tokens_BL, keep)
     return StepCost(
         flops=flops.get_total_flops(),
@@ -66,7 +67,8 @@ def step_cost(model: nn.Module, tokens_BL: Tensor) -> StepCost:
 
 def ops_by_place(model: nn.Module, tokens_BL: Tensor) -> Counter[Place]:
     """The operators of one step by the innermost line of generated code that called them."""
-    with OperatorCounter() as counter:
+    counter = OperatorCounter()
+    with counter:
         _step(model, tokens_BL, lambda tensor: tensor)
     return counter.by_place
 
