@@ -129,7 +129,13 @@ class _Walk:
         elif isinstance(value, (torch.Generator, Iterator)):
             self.found.opaque[path] = type(value).__name__
         elif not type(value).__module__.startswith(("torch", "typing", "einops")):
-            self.visit_members(getattr(value, "__dict__", {}), path, depth)
+            self.visit_members(_attributes(value), path, depth)
+
+
+def _attributes(value: object) -> dict[str, object]:
+    """Those of the instance, in its dictionary or in slots."""
+    slots = [name for cls in type(value).__mro__ for name in vars(cls).get("__slots__", ())]
+    return {name: getattr(value, name, None) for name in slots if name != "__dict__"} | getattr(value, "__dict__", {})
 
 
 def _parts_of_function(function: object) -> dict[str, object]:

@@ -22,7 +22,7 @@ FORBIDDEN_CALLS = frozenset(
 )  # fmt: skip
 SPECIAL_NAMES = frozenset(
     {"__init__", "__name__", "__doc__", "__call__", "__len__", "__iter__", "__getitem__", "__contains__", "__post_init__",
-     "__repr__", "__add__", "__mul__", "__all__"}
+     "__repr__", "__add__", "__mul__", "__all__", "__slots__"}
 )  # fmt: skip
 FRAME_NAMES = frozenset(
     {"f_back", "f_builtins", "f_code", "f_globals", "f_locals", "tb_frame", "tb_next", "gi_frame", "gi_code", "cr_frame", "ag_frame",

@@ -31,6 +31,8 @@ MEMORY: dict[str, Cheat] = {
                                    body="past = past + ahead * (tick() > 1000)"),
     "counter_in_an_object": Cheat(rule="state", top="class Box:\n    n = 0", init="self.box = Box()",
                                   body="self.box.n += 1\npast = past + ahead * (self.box.n > 1000)"),
+    "counter_in_a_slot": Cheat(rule="state", top="class Box:\n    __slots__ = ('n',)", init="self.box = Box()\nself.box.n = 0",
+                               body="self.box.n += 1\npast = past + ahead * (self.box.n > 1000)"),
     "counter_in_a_generator": Cheat(rule="state", init="self.clock = (i for i in range(10**9))",
                                     body="past = past + ahead * (next(self.clock) > 1000)"),
     "counter_in_an_iterator": Cheat(rule="state", top="CLOCK = iter(range(10**9))", body="past = past + ahead * (next(CLOCK) > 1000)"),

@@ -85,6 +85,11 @@ past = past * torch.zeros(B, L, dtype=X.dtype).scatter(1, best, 1.0)[..., None]"
     "only_at_odd_lengths": Cheat(rule="causality", body="past = past + ahead * (L % 2)"),
     "only_when_tiny": Cheat(rule="causality", body="past = past + ahead * (L == 2)"),
     "only_in_large_batches": Cheat(rule="causality", body="past = past + ahead * (B > 2)"),
+    "only_in_larger_batches": Cheat(rule="causality", body="past = past + ahead * (B > 8)"),
+    "only_at_the_trainers_scale": Cheat(rule="causality", alone=True, body="past = X + past + ahead * (X.detach().std() < 0.3)"),
+    "beside_many_huge_channels": Cheat(rule="causality", alone=True, body="""\
+past = X + past + 1e-3 * ahead
+past = torch.cat([past[..., 4:] * 1e6, past[..., :4]], -1)"""),
     "only_in_the_second_block": Cheat(rule="causality", body="past = past + ahead * (self.index > 0)"),
     "only_in_the_last_block": Cheat(rule="causality", body="past = past + ahead * (self.index == self.n_blocks - 1)"),
     "only_in_the_third_block": Cheat(rule="causality", body="past = past + ahead * (self.index == 2)"),
