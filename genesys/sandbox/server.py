@@ -115,7 +115,10 @@ class _Server:
 
 def _answer(entry: str, request: dict[str, Any]) -> bytes:
     """Run the entry, in the confined child, and give its frame."""
-    return json.dumps(_call(entry, request)).encode()
+    try:
+        return json.dumps(_call(entry, request)).encode()
+    except BaseException:  # an exception of the design's may raise when it is printed, an answer hold what is no JSON
+        return b'{"cause": "error", "message": "what the job has to say cannot be written down"}'
 
 
 def _call(entry: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -282,8 +282,10 @@ def error_with_a_huge_text(goal: dict[str, Any]) -> object:
 
 
 def blames_the_host(goal: dict[str, Any]) -> object:
-    """An OSError, which a cage may take for a failure of the machine."""
-    raise OSError(28, "No space left on device")
+    """An error that is the user's or the machine's wherever we raise it ourselves."""
+    from genesys.errors import ConfigError
+
+    raise ConfigError("Cannot open the shards: the disk is gone.")
 
 
 def forged_outcome(goal: dict[str, Any]) -> object:

@@ -84,7 +84,7 @@ async def make_attack(
         answer, failure, breaches = await _strike(cage, policy, _request(bait, attack, door, place, shards), door)
         seconds = time.monotonic() - started
         breaches += _untimely(failure, seconds, deadline_s) + await asyncio.to_thread(bait.breaches)
-        breaches += _given_away(answer, failure, bait.secret)
+        breaches += _given_away(answer, failure, bait.secret) + _blamed(attack, failure, door)
         breaches += _unlike(await beside, {"n": 7, "kept": True, "files": []}, "the job beside it")
         after = {"n": 8, "clock": True, "loss": 2.079, "hooks": [], "modules": []}
         breaches += _unlike(await _honest(cage, "successor", {"n": 8}), after, "the job after it")
@@ -145,6 +145,15 @@ def _untimely(failure: str, seconds: float, deadline_s: float) -> list[str]:
     if failure.startswith("timeout") and seconds < 0.9 * deadline_s:
         return ["forged the keeper's word that it ran over its deadline"]
     return [f"ended {seconds - deadline_s:.1f} s after its deadline"] if seconds > deadline_s + 2 else []
+
+
+def _blamed(attack: str, failure: str, door: str) -> list[str]:
+    """A unit's error must not pass for the machine's, which is tried again.
+
+    Who writes the answer's frame itself can claim it; a lease that ends so three times is given up (decisions.md 22).
+    """
+    known = door == "bare" or attack == "answer_blames_the_host"
+    return ["blamed the machine"] if failure.startswith("infrastructure") and not known else []
 
 
 def _given_away(answer: Mapping[str, Any], failure: str, secret: str) -> list[str]:
