@@ -10,13 +10,20 @@ from genesys.checker import check_static
 from genesys.errors import CAUSES, InterfaceError, JobFailed, UnitError
 from genesys.gau import UnitTree, compose, parse_composed, parse_unit
 from genesys.gau.library import library
+from genesys.gau.published import published_text
 from genesys.sandbox.frames import parse_answer
 
-_TOKENS = (
-    "class", "def", "kind = 'mixer'", "slots = {'a': {}}", "ctx.child('x')", "(", ")", "[", "{", "}", "\n", "\n    ", "\t", "\f",
-    "\\\n", '"""', "'''", "f'{", "lambda: ", "*", "**", ":", "=", "\0", "\ud800", "\r", "é", "\uff19", "#", "0x", "1e999",
-    "import os", "async ", "yield ", "@", "type X = int", "match x:", "...", "-", "9" * 5000, "(" * 300,
+_PUBLISHED = published_text(
+    "class A(GAUBase):\n    def __init__(self, embed_dim, rate=math.log(2), *, n: int = 3, **kwargs):\n        pass\n",
+    name="A", kind="mixer", slots=("B",), reads=("x?",), writes=("*",), borrowed=("import math",),
 )  # fmt: skip
+_TOKENS = (
+    *"={}()[]'\",:*@-#\n\\\t\r\0\f\ud800\uff19", "class ", "kind = 'mixer'", "slots", "accepts", "tied", "doc", "reads", "writes",
+    "pointwise", "None", "null", "1", "1j", "0x", "1e999", "b'x'", "...", "**", "f'{x}'", "f'{", "lambda: ", "[[]]", "{[]: 1}",
+    '"""', "\\\n", "\n    ", "import os", "async ", "yield ", "type X = int", "match x:", "# genesys-published: ",
+    "def __init__(self, d, ctx, *, a: int = {}):", "9" * 5000, "(" * 300, "-" * 300, "if x:\n" * 30,
+)  # fmt: skip
+_TELLING = ("kind", "slots", "reads", "writes", "class", "def __init__", "genesys-published")
 
 
 def read_unit(data: bytes) -> None:
@@ -60,7 +67,9 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {"unit": read_unit, "tree": rea
 
 def seeds(target: str) -> list[bytes]:
     """Well-formed inputs to start from."""
-    units = [unit.source.encode() for unit in library().values()]
+    texts = [*(unit.source for unit in library().values()), *[_PUBLISHED] * 8]
+    declarations = ["\n".join(line for line in text.split("\n") if any(w in line for w in _TELLING)) for text in texts]
+    units = [text.encode() for text in (*texts * 4, *declarations)]
     trees = [json.dumps(UnitTree(unit).to_json()).encode() for unit in library().values()]
     frames = [json.dumps({"answer": {"losses": [0.5, 1e-3], "name": "gpt", "deep": {"x": [[], {}]}}}).encode()]
     frames += [json.dumps({"cause": cause, "message": "why"}).encode() for cause in CAUSES]
