@@ -150,9 +150,11 @@ def _untimely(failure: str, seconds: float, deadline_s: float) -> list[str]:
 def _blamed(attack: str, failure: str, door: str) -> list[str]:
     """A unit's error must not pass for the machine's, which is tried again.
 
-    Who writes the answer's frame itself can claim it; a lease that ends so three times is given up (decisions.md 22).
+    Who writes the answer's frame itself can claim it, and who fills its scratch makes our own code meet a full disk: a
+    lease that ends so three times is given up (decisions.md 22).
     """
-    known = door == "bare" or attack == "answer_blames_the_host"
+    filled = any(words in failure for words in ("No space left", "Too many open files", "File too large"))
+    known = door == "bare" or attack == "answer_blames_the_host" or filled
     return ["blamed the machine"] if failure.startswith("infrastructure") and not known else []
 
 
