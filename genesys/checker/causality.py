@@ -25,8 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from genesys.checker.rules import RULES
 from genesys.checker.specimen import (
     gradient_of,
-    in_float64,
     inputs,
+    precise_model,
     random_like,
     secret_lengths,
     seeded,
@@ -73,7 +73,7 @@ def check_causality(tree: UnitTree, d_model: int, *, shapes: Iterable[Shape] = (
     Returns:
         The first leak, if any.
     """
-    model, dtype = in_float64(small_model(tree, d_model))
+    model, dtype = precise_model(tree, d_model)
     trained = tuple(shapes) or ((d_model, 2, 32),)
     looks = chain(above_noise(_close_look(tree, model, dtype), model), *(_as_trained(tree, shape) for shape in trained))
     return [leak.finding(tree.unit.name) for leak in islice(looks, 1)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from functools import cache
 from random import Random
 
@@ -36,15 +35,15 @@ def small_model(tree: UnitTree, d_model: int, *, n_blocks: int = 2) -> GAM:
     return model
 
 
-def in_float64(model: GAM) -> tuple[GAM, torch.dtype]:
-    """A copy of the model in float64; the model itself, in float32, where a unit fixes that inside."""
-    precise = deepcopy(model).double()
+def precise_model(tree: UnitTree, d_model: int) -> tuple[GAM, torch.dtype]:
+    """The small model in float64; in float32 where a unit fixes that inside."""
+    model = small_model(tree, d_model).double()
     try:
         with torch.no_grad():
-            precise.hidden(inputs(1, 5, model.embedding.embedding_dim, torch.float64))
+            model.hidden(inputs(1, 5, d_model, torch.float64))
     except (RuntimeError, TypeError):
-        return model, torch.float32
-    return precise, torch.float64
+        return small_model(tree, d_model), torch.float32
+    return model, torch.float64
 
 
 def tokens(n_rows: int, length: int, *, seed: int = 0) -> Tensor:
