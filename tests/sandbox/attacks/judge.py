@@ -153,7 +153,7 @@ def _blamed(attack: str, failure: str, door: str) -> list[str]:
     Who writes the answer's frame itself can claim it, and who fills its scratch makes our own code meet a full disk: a
     lease that ends so three times is given up (decisions.md 22).
     """
-    filled = any(words in failure for words in ("No space left", "Too many open files", "File too large"))
+    filled = attack_names()[attack] == "hogging" or attack.endswith("_in_checkpoints")
     known = door == "bare" or attack == "answer_blames_the_host" or filled
     return ["blamed the machine"] if failure.startswith("infrastructure") and not known else []
 
