@@ -74,7 +74,7 @@ def check_causality(tree: UnitTree, d_model: int, *, shapes: Iterable[Shape] = (
         The first leak, if any.
     """
     model, dtype = precise_model(tree, d_model)
-    trained = tuple(shapes) or ((d_model, 2, 32),)
+    trained = tuple(dict.fromkeys(shapes)) or ((d_model, 2, 32),)
     looks = chain(above_noise(_close_look(tree, model, dtype), model), *(_as_trained(tree, shape) for shape in trained))
     return [leak.finding(tree.unit.name) for leak in islice(looks, 1)]
 
