@@ -30,7 +30,7 @@ from genesys.config import RunConfig
 from genesys.evolution import EvolutionTree
 from genesys.evolution.fitness import resolve_fitness
 from genesys.storage import RunStore
-from genesys.testing.null_cage import NullCage
+from genesys.testing.null_cage import NullCage, NullScorer
 
 pytestmark = pytest.mark.ray
 CONFIG = RunConfig(quotas=(40, 10, 3))
@@ -59,7 +59,7 @@ async def drive(folder: Path, *, resume: bool = False, on_snapshot: Callable[[ob
 
     def verifier(name: str) -> Spawned:
         actor = VerifierActor.options(num_cpus=0.1, max_concurrency=4).remote(
-            name, tree, settings, Data(hash="null", files={}), cage=NullCage(seconds=0.05)
+            name, tree, settings, Data(hash="null", files={}), cage=NullCage(seconds=0.05), scorer=NullScorer()
         )
         return Spawned(name, actor, MemberHandle(actor))
 
