@@ -48,7 +48,8 @@ def _print_report(design: str, report: dict[str, Any]) -> None:
         seconds = f"{stage['seconds']:8.2f} s" if stage["outcome"] != "skipped" else ""
         typer.echo(f"  {name:14} {stage['outcome']:8}{seconds}")
     for finding in report["findings"]:
-        place = finding["unit"] + (f":{finding['line']}" if finding["line"] else "")
+        line = f"line {finding['line']}" if finding["line"] else ""
+        place = ", ".join(filter(None, (finding["unit"], line)))
         path = f" at {finding['path']}" if finding["path"] else ""
         typer.echo(f"  {finding['severity']} [{finding['rule']}] {place}{path}")
         typer.echo(f"    measured: {finding['measured']}\n    required: {finding['required']}\n    {finding['hint']}")

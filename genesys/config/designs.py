@@ -40,8 +40,10 @@ def load_design(reference: str) -> UnitTree:
     except UnitError as error:
         raise ConfigError(f"Cannot read design {reference!r}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        message = f"missing key {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ConfigError(f"Cannot read design {reference!r}: {message}") from error
+        message = f"there is no key {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ConfigError(
+            f"Cannot read design {reference!r}: {message}. See docs/configuration.md, 'Designs of one's own', for the forms."
+        ) from error
 
 
 def _read_python(text: str) -> UnitTree:

@@ -9,6 +9,7 @@ its jobs with it, when the other end of the socket closes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import json
@@ -21,7 +22,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from genesys.errors import ConfigError, JobFailed
+from genesys.errors import ConfigError, FailureCause, JobFailed
 from genesys.sandbox import kernel
 from genesys.sandbox.cgroups import Group, sweep
 from genesys.sandbox.confinement import probe
@@ -131,10 +132,14 @@ def _call(entry: str, request: dict[str, Any]) -> dict[str, Any]:
         return {"cause": "out-of-memory", "message": str(error) or "out of memory"}
     except BaseException as error:  # generated code may raise anything, SystemExit included
         traceback.print_exc()
-        # a full disk or shards that are gone are the host's fault, unless a unit opened the file
-        ours = isinstance(error, (OSError, ConfigError)) and not _raised_in_unit(error)
-        message = f"{type(error).__name__}: {error}"[:2000]
-        return {"cause": "infrastructure" if ours else "error", "message": message}
+        return {"cause": _cause(error), "message": f"{type(error).__name__}: {error}"[:2000]}
+
+
+def _cause(error: BaseException) -> FailureCause:
+    """Shards that are gone are the host's fault; a limit that was met, or an error in a unit, is the design's."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.EFBIG):
+        return "over-limit"
+    return "infrastructure" if isinstance(error, (OSError, ConfigError)) and not _raised_in_unit(error) else "error"
 
 
 def _raised_in_unit(error: BaseException) -> bool:

@@ -91,7 +91,7 @@ def test_designs_are_read_from_every_form(tmp_path: Path) -> None:
         ("design.yaml", "unit: Attention\nslots: {position: SwiGLU}", "it accepts position"),
         ("design.yaml", "unit: missing.py", "Cannot find unit file 'missing.py'"),
         ("design.yaml", "[1]", "no mapping with a key `unit`"),
-        ("design.yaml", "slots: {}", "missing key 'unit'"),
+        ("design.yaml", "slots: {}", "there is no key 'unit'"),
     ],
 )
 def test_what_is_no_design_is_said(tmp_path: Path, name: str, text: str | None, message: str) -> None:
