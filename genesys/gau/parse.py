@@ -50,6 +50,9 @@ def parse_unit(source: str) -> Unit:
         raise UnitError([_finding("syntax", "", None, str(error), "valid Python", "Correct the syntax.")]) from None
     if is_published(text):
         return read_published(text, module)
+    if "\f" in text:  # Python's two tokenizers disagree on what it does to an indentation
+        line = text[: text.index("\f")].count("\n") + 1
+        raise UnitError([_finding("syntax", "", line, "a form feed", "printable text", "Remove the character.")])
     classes = [c for c in module.body if isinstance(c, ast.ClassDef) and _attribute(c, "kind") is not None]
     if len(classes) != 1:
         names = ", ".join(c.name for c in classes) or "none"
