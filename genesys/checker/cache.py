@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genesys.checker.request import checker_version, policy_hash
+from genesys.checker.request import checker_version, is_sane, policy_hash
 from genesys.gau import UnitTree
 
 log = logging.getLogger(__name__)
 
 _MAX_BYTES = 4_000_000
+_LARGEST = {"d_model": 1 << 17, "n_blocks": 1 << 12, "n_params": 1 << 42}
 _FIELDS: Mapping[str, type] = {"findings": list, "sizes": dict, "stages": dict, "measures": dict}
 _FINDING_TEXTS = ("rule", "unit", "path", "measured", "required", "hint", "severity")
 
@@ -75,7 +76,19 @@ def is_report(report: Any, request: Mapping[str, Any], tree: UnitTree) -> bool:
         all(report.get(key) == value for key, value in of.items())
         and all(isinstance(report.get(key), kind) for key, kind in _FIELDS.items())
         and all(_is_finding(finding) for finding in report["findings"])
+        and (not is_sane(report) or "shape" not in request["stages"] or _has_sizes(report["sizes"], request))
     )
+
+
+def _has_sizes(sizes: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Whether there is a size that can be built, with the request's vocabulary, for each scale of the request."""
+
+    def holds(size: Any) -> bool:
+        if not isinstance(size, dict) or size.get("vocab_size") != request["vocab_size"]:
+            return False
+        return all(type(size.get(key)) is int and 0 < size[key] <= most for key, most in _LARGEST.items())
+
+    return all(holds(sizes.get(scale["name"])) for scale in request["scales"])
 
 
 def _is_finding(value: Any) -> bool:

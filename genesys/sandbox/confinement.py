@@ -72,7 +72,7 @@ class Confinement:
     def seal(self) -> None:
         """Filter the system calls; last, since it forbids the other steps, and in the process that runs the code."""
         if "seccomp" in self.layers:
-            seccomp.install(deny_memfd=not self.policy.gpu)
+            seccomp.install(allow_memfd=self.policy.gpu, allow_metadata="mount-namespace" in self.layers)
 
     def _move_root(self) -> None:
         kernel.unshare(kernel.CLONE_NEWNS)

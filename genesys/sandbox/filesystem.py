@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
+import shutil
+import stat
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -81,25 +86,54 @@ def outermost(paths: Iterable[str]) -> list[str]:
     return kept
 
 
-def usage(folders: Sequence[str]) -> tuple[int, int]:
-    """Bytes and files below some folders; links are not followed, what vanishes meanwhile is not counted."""
-    n_bytes = n_files = 0
-    for entry in _walk(folders):
-        try:
-            n_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
-        n_files += 1
+def usage(folders: Sequence[str], pids: Iterable[int] = ()) -> tuple[int, int]:
+    """Bytes and files below some folders, and bytes of files that have no name any more but are open in some processes.
+
+    Links are not followed, what vanishes meanwhile is not counted; a path too long to look at counts as endless.
+    """
+    n_bytes, n_files = _nameless_bytes(pids), 0
+    try:
+        for entry in _walk(folders):
+            with contextlib.suppress(OSError):
+                n_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
+                n_files += 1
+    except PathTooLong:
+        n_files = sys.maxsize
     return n_bytes, n_files
+
+
+@contextlib.contextmanager
+def shared_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder for files that cross between a job and its owner; a job that is another user passes through."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def remove_tree(folder: Path | str) -> None:
+    """Delete a folder and all below it, as far as this user may, however deep a job made it."""
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        subprocess.run(["rm", "-rf", "--", str(folder)], stderr=subprocess.DEVNULL, check=False)
 
 
 def hand_over(folders: Sequence[str], uid: int) -> None:
     """Make a user the owner of some folders and of all below them; links themselves, not what they point at."""
     for folder in folders:
         os.chown(folder, uid, uid, follow_symlinks=False)
+    with contextlib.suppress(PathTooLong):  # what lies so deep is the job's loss
+        _own(folders, uid)
+
+
+def _own(folders: Sequence[str], uid: int) -> None:
     for entry in _walk(folders):
-        if entry.stat(follow_symlinks=False).st_nlink == 1 or entry.is_dir(follow_symlinks=False):
-            os.chown(entry.path, uid, uid, follow_symlinks=False)
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if entry.stat(follow_symlinks=False).st_nlink == 1 or entry.is_dir(follow_symlinks=False):
+                os.chown(entry.path, uid, uid, follow_symlinks=False)
 
 
 def _walk(folders: Sequence[str]) -> Iterator[os.DirEntry[str]]:
@@ -111,8 +145,25 @@ def _walk(folders: Sequence[str]) -> Iterator[os.DirEntry[str]]:
                     yield entry
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise PathTooLong(error.errno, "a path too long to look at") from None
+
+
+class PathTooLong(OSError):
+    """A folder lies deeper than this system can name."""
+
+
+def _nameless_bytes(pids: Iterable[int]) -> int:
+    sizes: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    found = os.stat(f"/proc/{pid}/fd/{descriptor}")
+                    if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
+                        sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())
 
 
 def _bind(root: str, path: str, *, read_only: bool) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from genesys.errors import ConfigError, FailureCause, JobFailed, TransientError
-from genesys.sandbox import kernel
+from genesys.sandbox import filesystem, kernel
 from genesys.sandbox.frames import parse_answer
 from genesys.sandbox.keeper import ANSWER_FILE, LOG_FILE, OUTCOME_FILE, REQUEST_FILE, Job
 from genesys.sandbox.layers import Layer, Level, require
@@ -87,7 +86,7 @@ class ForkCage:
             await self._finish_job(job)
             return _read_outcome(job)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            filesystem.remove_tree(folder)
 
     async def layers(self) -> Mapping[Layer, str]:
         """Every layer with the reason why it is not in force on this host, "" if it is."""
@@ -100,6 +99,10 @@ class ForkCage:
 
     def close(self) -> None:
         """End the server and every job; idempotent."""
+        self._end_server()
+        filesystem.remove_tree(self._scratch)
+
+    def _end_server(self) -> None:
         if self._listener is not None:
             self._listener.cancel()
         if self._writer is not None:
@@ -109,7 +112,6 @@ class ForkCage:
         if self._server is not None:
             _end(self._server)
         self._server = self._writer = self._listener = None
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def __aenter__(self) -> ForkCage:
         return self
@@ -145,24 +147,32 @@ class ForkCage:
             folder = Path(tempfile.mkdtemp(prefix="server-", dir=self._scratch))
             folder.chmod(0o711)
             arguments = [str(theirs.fileno()), str(folder), ",".join(self._without), *self._preload]
-            self._server = subprocess.Popen(
-                [sys.executable, "-P", "-m", "genesys.sandbox.server", *arguments],
-                pass_fds=[theirs.fileno()],
-                env=child_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=(folder / "server.log").open("ab"),
-                start_new_session=True,
-            )
-            theirs.close()
-            reader, self._writer = await asyncio.open_connection(sock=ours)
-            ready = await asyncio.wait_for(reader.readline(), _START_TIMEOUT_S)
-            if not ready:
-                log = (folder / "server.log").read_text()[-2000:]
-                raise TransientError(f"Cannot start the fork server: it ended while importing.\n{log}")
-            self._layers = json.loads(ready)["layers"]
-            require(self._require, self._layers)
-            self._listener = asyncio.create_task(self._listen(reader))
+            with theirs, (folder / "server.log").open("ab") as log:
+                self._server = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "genesys.sandbox.server", *arguments],
+                    pass_fds=[theirs.fileno()],
+                    env=child_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            try:
+                await self._greet(ours, folder)
+            except BaseException:  # such a server is to run no job, of a later call neither
+                self._end_server()
+                raise
+
+    async def _greet(self, ours: socket.socket, folder: Path) -> None:
+        """Hear which layers the server found, and listen to it if they are enough."""
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        ready = await asyncio.wait_for(reader.readline(), _START_TIMEOUT_S)
+        if not ready:
+            log = (folder / "server.log").read_text()[-2000:]
+            raise TransientError(f"Cannot start the fork server: it ended while importing.\n{log}")
+        self._layers = json.loads(ready)["layers"]
+        require(self._require, self._layers)
+        self._listener = asyncio.create_task(self._listen(reader))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):  # a server that is killed with a request unread resets it

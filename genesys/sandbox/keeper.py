@@ -84,7 +84,6 @@ class _Keeper:
         self._child = 0
         self._answer, self._log = bytearray(), bytearray()
         self._scratch_before = (0, 0)
-        self._anonymous_before = 0
         self._look_at_scratch = self._used_cpu_s = 0.0
         self._failure: OSError | None = None
         try:
@@ -131,7 +130,6 @@ class _Keeper:
                 self._group.limit(job.policy)
             if "watchdog" in self._layers:
                 self._scratch_before = filesystem.usage(self._written())
-                self._anonymous_before = _anonymous_bytes(os.getpid())
             if "uid" in self._layers:
                 filesystem.hand_over(self._written(), job_uid(os.getpid()))
             with contextlib.suppress(BrokenPipeError), open(self._job_write, "wb") as pipe:
@@ -185,7 +183,7 @@ class _Keeper:
             return "memory"
         if now >= self._look_at_scratch:
             self._look_at_scratch = now + _SCRATCH_TICK_S
-            n_bytes, n_files = filesystem.usage(self._written())
+            n_bytes, n_files = filesystem.usage(self._written(), _descendants(os.getpid()))
             if n_bytes - self._scratch_before[0] > self._job.policy.scratch_mb * _MB:
                 return "scratch"
             if n_files - self._scratch_before[1] > self._job.policy.n_scratch_files:
@@ -203,8 +201,8 @@ class _Keeper:
         return [str(Path(self._job.folder, "scratch")), *self._job.policy.writable]
 
     def _memory(self) -> int:
-        """What the job's processes hold beyond what they share with this one since the fork."""
-        return sum(max(0, _anonymous_bytes(pid) - self._anonymous_before) for pid in _descendants(os.getpid()))
+        """What the job's processes hold beyond what they share with others since they were forked."""
+        return sum(map(_own_bytes, _descendants(os.getpid())))
 
     def _kill_tree(self) -> int:
         """Kill the job and all that it started, however it hid, and wait until they are gone; the job's exit code."""
@@ -321,11 +319,11 @@ def _descendants(pid: int) -> Iterator[int]:
                 yield from children
 
 
-def _anonymous_bytes(pid: int) -> int:
-    """Anonymous and shared memory that a process has touched."""
+def _own_bytes(pid: int) -> int:
+    """Memory that a process has to itself, and its part of the memory that it shares on purpose."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0
-    kept = (line.split() for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:")))
+    kept = (line.split() for line in rollup.splitlines() if line.startswith(("Private_Dirty:", "Pss_Shmem:")))
     return sum(int(words[1]) << 10 for words in kept)

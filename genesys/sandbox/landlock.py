@@ -1,8 +1,8 @@
 """Landlock: which files a process and all its descendants may open, from now on and for good.
 
 Uses what the kernel's version of the interface offers: files (1), truncation (3), TCP (4), device ioctls (5),
-abstract unix sockets and signals (6). Does not cover: files that are open already, `stat`, sockets with a path,
-UDP, memory and CPU.
+abstract unix sockets and signals (6). Does not cover: files that are open already, `stat`, permissions, owners,
+times and attributes of files (nor truncation before version 3), sockets with a path, UDP, memory and CPU.
 
 Source: Linux, Documentation/userspace-api/landlock.rst.
 """

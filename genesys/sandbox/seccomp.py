@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import Mapping
 
-from genesys.sandbox.kernel import number, syscall
+from genesys.sandbox.kernel import PR_SET_PDEATHSIG, number, syscall
 
 _MACHINE = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -28,7 +28,9 @@ _X32_BIT = 0x4000_0000
 _NAMESPACE_FLAGS = 0x7E02_0080
 _SET_ID = 0o6000  # a file in `writable` outlives the job: with these bits it would run as the job's user
 _O_CREATE = os.O_CREAT | 0o20000000  # or O_TMPFILE; without them `open` has no mode
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902)  # TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP: typing and signalling for others
+_FCNTLS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX
+_NO_STREAM = 0xE  # type bits of sockets that take an address with each message
 _SET_MODE_FILTER = 1
 
 # name: (x86-64, arm64); None where the architecture has no such call
@@ -43,13 +45,20 @@ _DENIED: Mapping[str, tuple[int | None, int | None]] = {
     "accept4": (288, 242), "sendmmsg": (307, 269),
     # memory that belongs to no process
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "msgget": (68, 186),
-    "mq_open": (240, 180), "memfd_create": (319, 279), "memfd_secret": (447, 447),
+    "semop": (65, 193), "semtimedop": (220, 192), "semctl": (66, 191), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187), "mq_open": (240, 180), "memfd_create": (319, 279), "memfd_secret": (447, 447),
+    # what other jobs read, and when
+    "preadv2": (327, 286), "pwritev2": (328, 287), "cachestat": (451, 451), "mincore": (27, 232), "fadvise64": (221, 223),
+    "readahead": (187, 213),
     # file systems and namespaces
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
     "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
     "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "quotactl": (179, 60),
     "quotactl_fd": (443, 443), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "mknod": (133, None),
     "mknodat": (259, 33), "fanotify_init": (300, 262), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89),
+    # limits and turns on the processor
+    "setrlimit": (160, 164), "setpriority": (141, 140), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274), "ioprio_set": (251, 30), "migrate_pages": (256, 238), "move_pages": (279, 239),
     # the kernel and the machine
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "keyctl": (250, 219), "add_key": (248, 217),
@@ -61,13 +70,22 @@ _DENIED: Mapping[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 
 
-def install(*, deny_memfd: bool = True) -> None:
+# what neither Landlock nor an open descriptor guards: it matters where a job sees files that are not its own
+_METADATA: Mapping[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "utime": (132, None),
+    "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88), "truncate": (76, 45),
+}  # fmt: skip
+
+
+def install(*, allow_memfd: bool = False, allow_metadata: bool = True) -> None:
     """Filter the system calls of this process and its descendants. Needs "no new privileges".
 
     Args:
-        deny_memfd: Whether anonymous files are denied too; CUDA needs them.
+        allow_memfd: Whether files without a name may be made; CUDA needs them.
+        allow_metadata: Whether permissions and times of files may be set; not where others' files are in sight.
     """
-    program = _program(deny_memfd)
+    denied = {name: pair for name, pair in _DENIED.items() if not (allow_memfd and name == "memfd_create")}
+    program = _program(denied if allow_metadata else {**denied, **_METADATA})
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(buffer))
@@ -77,11 +95,12 @@ def install(*, deny_memfd: bool = True) -> None:
 _Instruction = tuple[int, int, int, int]
 
 
-def _program(deny_memfd: bool) -> list[_Instruction]:
+def _program(denied: Mapping[str, tuple[int | None, int | None]]) -> list[_Instruction]:
     """Classic BPF over `struct seccomp_data`: little-endian, so an argument's low word comes first."""
     arm = platform.machine() == "aarch64"
-    denied = [pair[arm] for name, pair in _DENIED.items() if deny_memfd or name != "memfd_create"]
-    # A job may signal itself, as abort() does, but not by SIGKILL: so died, it would be the host's fault.
+    # a job may abort itself, but by no other signal: so died, it would be the host's fault
+    own_abort = [*_only_if_equal(0, os.getpid()), *_only_if_equal(1, signal.SIGABRT)]
+    own_thread_abort = [*_only_if_equal(0, os.getpid()), *_only_if_equal(2, signal.SIGABRT)]
     program = [
         (_LOAD, 0, 0, _ARCH),
         (_EQUAL, 1, 0, _MACHINE[platform.machine()]),
@@ -96,17 +115,21 @@ def _program(deny_memfd: bool) -> list[_Instruction]:
         *_for_call(number(268, 53), _unless_bits(2, _SET_ID)),  # fchmodat
         *_for_call(number(452, 452), _unless_bits(2, _SET_ID)),  # fchmodat2
         *_for_call(number(91, 52), _unless_bits(1, _SET_ID)),  # fchmod
-        *_for_call(number(16, 29), _unless_equal(1, _TIOCSTI)),
-        *_for_call(number(16, 29), _unless_equal(1, _TIOCLINUX)),
-        *_for_call(number(53, 199), _only_if_equal(0, socket.AF_UNIX)),  # socketpair
-        *_for_call(number(62, 129), [*_only_if_equal(0, os.getpid()), *_unless_equal(1, signal.SIGKILL)]),  # kill
-        *_for_call(number(234, 131), [*_only_if_equal(0, os.getpid()), *_unless_equal(2, signal.SIGKILL)]),  # tgkill
+        *(step for value in _IOCTLS for step in _for_call(number(16, 29), _unless_equal(1, value))),
+        *(step for value in _FCNTLS for step in _for_call(number(72, 25), _unless_equal(1, value))),
+        *_for_call(number(157, 167), _unless_equal(0, PR_SET_PDEATHSIG)),  # prctl
+        *_for_call(number(302, 261), [*_only_if_zero(0), *_only_if_zero(2)]),  # prlimit64: its own limits, to read them
+        *_for_call(number(203, 122), _only_if_zero(0)),  # sched_setaffinity
+        *_for_call(number(53, 199), [*_only_if_equal(0, socket.AF_UNIX), *_unless_bits(1, _NO_STREAM)]),  # socketpair
+        *_for_call(number(62, 129), own_abort),  # kill
+        *_for_call(number(234, 131), own_thread_abort),  # tgkill
     ]
     if not arm:  # where these are calls of their own
         program += _for_call(2, _if_bits(1, _O_CREATE, _unless_bits(2, _SET_ID)))  # open
         program += _for_call(85, _unless_bits(1, _SET_ID))  # creat
         program += _for_call(90, _unless_bits(1, _SET_ID))  # chmod
-    for n in denied:
+    for pair in denied.values():
+        n = pair[arm]
         if n is not None:
             program += [(_EQUAL, 0, 1, n), _return(_ERRNO | _EPERM)]
     return [*program, _return(_ALLOW)]
@@ -136,3 +159,11 @@ def _unless_equal(argument: int, value: int) -> list[_Instruction]:
 
 def _only_if_equal(argument: int, value: int) -> list[_Instruction]:
     return [(_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * argument), (_EQUAL, 1, 0, value), _return(_ERRNO | _EPERM)]
+
+
+def _only_if_zero(argument: int) -> list[_Instruction]:
+    """Both words of an argument, which may be a pointer."""
+    low = _FIRST_ARGUMENT + 8 * argument
+    return [
+        step for word in (low, low + 4) for step in ((_LOAD, 0, 0, word), (_EQUAL, 1, 0, 0), _return(_ERRNO | _EPERM))
+    ]

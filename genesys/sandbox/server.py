@@ -94,7 +94,7 @@ class _Server:
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
                 self._report(pid)
                 if "cgroup" in self._layers:
-                    Group.of(pid).remove()
+                    _end_group(Group.of(pid))
                 if self._spare is not None and self._spare[0] == pid:
                     os.close(self._spare[1])
                     self._spare = None
@@ -111,7 +111,15 @@ class _Server:
             except ChildProcessError:
                 return
             if "cgroup" in self._layers:
-                Group.of(pid).remove()
+                _end_group(Group.of(pid))
+
+
+def _end_group(group: Group) -> None:
+    """Delete the group of a keeper that is gone; of one that was killed, kill the job first."""
+    for pid in group.pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    group.remove()
 
 
 def _answer(entry: str, request: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from genesys.checker.request import checker_version, policy_hash
 from genesys.gau import UnitTree
 from genesys.sandbox import Policy
 from genesys.sandbox.layers import LAYERS, Layer
@@ -78,7 +79,15 @@ def _check(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
         }
         for scale in request["scales"]
     }
-    return {"design": tree.design_id, "checker": "null", "findings": [], "sizes": sizes}
+    return {
+        "design": tree.design_id,
+        "checker": checker_version(),
+        "policy": policy_hash(request),
+        "findings": [],
+        "sizes": sizes,
+        "stages": {},
+        "measures": {},
+    }
 
 
 def _train(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:

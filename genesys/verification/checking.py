@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from genesys.checker import CHECK_ENTRY, VerdictCache
+from genesys.checker.cache import is_report
+from genesys.errors import JobFailed
 from genesys.gau import UnitTree
 from genesys.sandbox import Cage, Policy
 
@@ -19,11 +21,15 @@ async def check_design(
         request: As `check_request` makes it of `tree`.
 
     Raises:
-        JobFailed: The check gave no verdict; nothing is kept then.
+        JobFailed: The check gave no verdict, or something that is no report; nothing is kept then.
     """
     if verdicts is not None and (kept := verdicts.get(request, tree)) is not None:
         return kept
     report = await cage.run(CHECK_ENTRY, request, Policy(deadline_s=deadline_s))
+    if not is_report(
+        report, request, tree
+    ):  # generated code ran beside the checker, and may have answered in its place
+        raise JobFailed("error", "the check answered something else than a whole report on this design")
     if verdicts is not None:
         verdicts.put(request, tree, report)
     return report

@@ -9,7 +9,6 @@ Shapes: N rows, L length, V vocabulary.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from genesys.errors import JobFailed
 from genesys.evaluate.bits import target_nats
+from genesys.sandbox.filesystem import shared_folder
 from genesys.verification.claims import open_claim
 from genesys.verification.jobs import Jobs
 
@@ -88,11 +88,10 @@ async def run_passes(jobs: Jobs, stage: str, model: CagedModel, passes: Sequence
 
 
 async def _run_job(jobs: Jobs, stage: str, model: CagedModel, passes: Sequence[Pass]) -> list[Reading]:
-    with tempfile.TemporaryDirectory(prefix="genesys-score-") as folder:
-        rows, logits = Path(folder, "rows"), Path(folder, "logits")
-        for path in (Path(folder), rows, logits):
-            path.mkdir(exist_ok=True)
-            path.chmod(0o711)  # a job that runs as another user passes through
+    with shared_folder("genesys-score-") as folder:
+        rows, logits = folder / "rows", folder / "logits"
+        for path in (rows, logits):
+            path.mkdir(mode=0o711)
         for i, item in enumerate(passes):
             item.rows_NL.astype("<i4").tofile(rows / str(i))
         n_bytes = sum(_n_bytes(item, _n_vocab(model)) for item in passes)

@@ -29,6 +29,7 @@ from genesys.evaluate.tasks import (
     Task,
     task_stream,
 )
+from genesys.sandbox.filesystem import shared_folder
 from genesys.verification.audit import audit, draw_places, secret_generator
 from genesys.verification.claims import weights_file
 from genesys.verification.jobs import Jobs
@@ -63,21 +64,20 @@ async def score_probes(jobs: Jobs, design_id: str) -> dict[str, Any]:
 
 async def _measure(jobs: Jobs, design_id: str, names: list[str]) -> Results:
     request = jobs.request
-    with tempfile.TemporaryDirectory(prefix="genesys-probe-") as folder:
-        Path(folder).chmod(0o711)  # a job that runs as another user passes through
+    with shared_folder("genesys-probe-") as folder:
         ask = {
             "tree": request.tree,
             "probes": names,
             "seed": request.seed,
             "n_threads": request.n_threads,
-            "out": folder,
+            "out": str(folder),
         }
         n_bytes = len(names) * _MAX_WEIGHTS_BYTES
-        answer = await jobs.write("probe", PROBE_ENTRY, ask, folder=Path(folder), n_bytes=n_bytes, readable=())
+        answer = await jobs.write("probe", PROBE_ENTRY, ask, folder=folder, n_bytes=n_bytes, readable=())
         if answer["design_id"] != design_id:
             raise JobFailed("integrity", f"Cannot use the probes: they built {answer['design_id']}, not {design_id}.")
         return {
-            name: await _score(jobs, design_id, TASKS[name], Path(folder, f"{name}.safetensors"))
+            name: await _score(jobs, design_id, TASKS[name], folder / f"{name}.safetensors")
             | {"training": dict(answer["probes"][name])}
             for name in names
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -43,9 +44,15 @@ def segfault(_: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def kill_itself(_: dict[str, Any]) -> dict[str, Any]:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return {}
+def end_itself_by_every_signal(_: dict[str, Any]) -> dict[str, Any]:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(OSError):
+            os.kill(os.getpid(), number)
+        with contextlib.suppress(OSError):
+            signal.raise_signal(number)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+    return spin({})
 
 
 def sleep(_: dict[str, Any]) -> dict[str, Any]:
@@ -121,3 +128,21 @@ def flood_log(_: dict[str, Any]) -> dict[str, Any]:
     for _number in range(200):
         print("y" * (1 << 18))
     os._exit(3)
+
+
+def dig_deep(request: dict[str, Any]) -> dict[str, Any]:
+    os.chdir(request["folder"])
+    for _ in range(1500):
+        os.mkdir("deep")
+        os.chdir("deep")
+    return sleep({})
+
+
+def fill_nameless_files(request: dict[str, Any]) -> dict[str, Any]:
+    files = []
+    for number in range(60):
+        path = Path(request["folder"], str(number))
+        files.append(path.open("wb", buffering=0))
+        path.unlink()
+        files[-1].write(b"x" * (1 << 20))
+    return sleep({})

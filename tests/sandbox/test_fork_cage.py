@@ -61,10 +61,7 @@ def test_a_deadline_kills_the_job_and_all_that_it_started() -> None:
         async with ForkCage(preload=(ENTRIES,)) as cage:
             await cage.start()
             job = asyncio.create_task(cage.run(f"{ENTRIES}:sleep_with_children", {}, Policy(deadline_s=1.5)))
-            await asyncio.sleep(0.8)
-            keeper = psutil.Process(cage._pids[1])
-            started = [keeper, *keeper.children(recursive=True)]
-            assert len(started) >= 3  # keeper, job, grandchild
+            started = await family(cage)
             with pytest.raises(JobFailed, match=r"ran over its deadline of 1\.5 s") as failure:
                 await job
             assert failure.value.cause == "timeout"
@@ -120,6 +117,18 @@ def test_everything_ends_when_the_owner_is_killed() -> None:
 def test_the_package_is_found_without_being_installed() -> None:
     root = child_environment()["PYTHONPATH"]
     assert (Path(root) / "genesys" / "sandbox" / "server.py").exists()
+
+
+async def family(cage: ForkCage) -> list[psutil.Process]:
+    """The keeper, the job and the grandchild of the first job, `sleep_with_children`, as soon as they are there."""
+    for _ in range(1000):
+        await asyncio.sleep(0.01)
+        if 1 in cage._pids:
+            keeper = psutil.Process(cage._pids[1])
+            found = [keeper, *keeper.children(recursive=True)]
+            if len(found) >= 3:
+                return found
+    raise AssertionError("the job has started nothing")
 
 
 def wait_for(condition: Any, timeout_s: float = 20.0) -> None:

@@ -50,7 +50,9 @@ def test_a_container_without_namespaces_is_standard() -> None:
 def test_below_standard_nothing_runs(without: Collection[Layer]) -> None:
     async def work() -> None:
         async with ForkCage(preload=(ENTRIES,), without=without) as cage:
-            await cage.run(f"{ENTRIES}:echo", {}, Policy(deadline_s=20))
+            with pytest.raises(ConfigError):
+                await cage.run(f"{ENTRIES}:echo", {}, Policy(deadline_s=20))
+            await cage.run(f"{ENTRIES}:echo", {}, Policy(deadline_s=20))  # refused once, refused again
 
     with pytest.raises(
         ConfigError, match=r"Cannot run designs at sandbox level 'standard': this host lacks .*"
