@@ -70,6 +70,16 @@ class Scale:
         """Optimizer steps of a whole pre-training, at least one."""
         return max(1, self.n_tokens // self.batch_tokens)
 
+    @property
+    def target_block_params(self) -> int:
+        """Parameters that a design's blocks are to have: those of the GPT seed at this width and depth.
+
+        A block of it holds two norms, four square maps, and three maps to and from a hidden width of 8/3, which is
+        rounded up to a multiple of 8.
+        """
+        d, hidden = self.d_model, 8 * -(-int(2.6667 * self.d_model) // 8)
+        return self.n_blocks * (2 * d + 4 * d * d + 3 * d * hidden)
+
 
 @dataclass(frozen=True, slots=True)
 class Ladder:

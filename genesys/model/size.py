@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
 from genesys.errors import Finding
 from genesys.gau import UnitTree
-from genesys.gau.library import seed_design
 from genesys.ladder import Scale
 from genesys.model.build import ModelShape, build_model
 
@@ -56,7 +54,7 @@ def tune_sizes(tree: UnitTree, scales: Iterable[Scale], vocab_size: int) -> tupl
 
 
 def _tune(count: _BlockCounter, scale: Scale, vocab_size: int) -> TunedSize:
-    target = reference_params(scale)
+    target = scale.target_block_params
     best: tuple[float, int, int, int] | None = None  # error, d_model, n_blocks, parameters
     for n_blocks in _depths(scale):
         for d_model in _widths(count, scale, n_blocks, target):
@@ -80,14 +78,6 @@ def _tune(count: _BlockCounter, scale: Scale, vocab_size: int) -> TunedSize:
         error=error,
         findings=tuple(_findings(count.tree, scale, error, n_params, target)),
     )
-
-
-@lru_cache(maxsize=256)
-def reference_params(scale: Scale) -> int:
-    """Non-embedding parameters of the GPT seed at the scale's own width and depth: the target for every design."""
-    n_params = _BlockCounter(seed_design("gpt"))(scale.d_model, scale.n_blocks)
-    assert n_params is not None
-    return n_params
 
 
 class _BlockCounter:

@@ -125,6 +125,13 @@ def _check_training(
             "integrity", "Cannot accept the trained weights: their SHA-256 is not the one that the training gave."
         )
     scale = Scale(**request.scale)
+    # the checker holds parameters to 20% of the target, but beside a design's own code; buffers come on top
+    largest = 2 * scale.target_block_params + 4 * int(request.shape["vocab_size"]) * scale.d_model
+    if not found.n_numbers <= largest:
+        raise JobFailed(
+            "integrity",
+            f"Cannot accept weights of {found.n_numbers:,} numbers at {scale.name}: expected {largest:,} at most.",
+        )
     bounds = {
         "n_tokens": (scale.n_steps * scale.batch_tokens, scale.n_steps * scale.batch_tokens),
         "n_params": (1, found.n_numbers),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from genesys.gau import UnitTree, parse_unit
 from genesys.gau.library import SEED_NAMES, seed_design, unit_named
-from genesys.ladder import CPU_SCALES, LADDERS, PAPER_SCALES
+from genesys.ladder import CPU_SCALES, LADDERS, PAPER_SCALES, Scale
 from genesys.model import ModelShape, build_model, tune_sizes
 
 
@@ -19,6 +20,17 @@ def test_seeds_fit_every_scale(seed: str) -> None:
         aspect = size.shape.d_model / size.shape.n_blocks
         assert 0.5 <= aspect / (scale.d_model / scale.n_blocks) <= 2.0
         assert size.shape.d_model % scale.width_step == 0
+
+
+@pytest.mark.parametrize(
+    "scale", [scale for ladder in LADDERS.values() for scale in ladder.scales], ids=lambda s: s.name
+)
+def test_the_target_is_the_gpt_seed_s_count(scale: Scale) -> None:
+    with torch.device("meta"):
+        model = build_model(
+            seed_design("gpt"), ModelShape(vocab_size=1, d_model=scale.d_model, n_blocks=scale.n_blocks)
+        )
+    assert scale.target_block_params == model.n_params() - 2 * scale.d_model
 
 
 def test_gpt_sits_at_the_papers_reference_sizes() -> None:

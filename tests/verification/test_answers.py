@@ -76,3 +76,11 @@ def test_a_rate_that_is_no_number_is_refused(value: Any, tmp_path: Path) -> None
     with pytest.raises(JobFailed, match="finite") as caught:
         run(tmp_path, Babbler({"tokens_per_s": value}))
     assert caught.value.cause == "integrity"
+
+
+def test_weights_larger_than_the_rung_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 2 * SCALE.target_block_params + 4 * 257 * SCALE.d_model
+    monkeypatch.setattr("genesys.testing.null_cage.N_PARAMS", largest + 1)
+    with pytest.raises(JobFailed, match=f"Cannot accept weights of {largest + 1:,} numbers") as failure:
+        run(tmp_path, Babbler({}))
+    assert failure.value.cause == "integrity"
