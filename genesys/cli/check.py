@@ -52,9 +52,15 @@ def _print_report(design: str, report: dict[str, Any]) -> None:
         place = ", ".join(filter(None, (finding["unit"], line)))
         path = f" at {finding['path']}" if finding["path"] else ""
         typer.echo(f"  {finding['severity']} [{finding['rule']}] {place}{path}")
-        typer.echo(f"    measured: {finding['measured']}\n    required: {finding['required']}\n    {finding['hint']}")
+        measured, required, hint = (_printable(finding[key]) for key in ("measured", "required", "hint"))
+        typer.echo(f"    measured: {measured}\n    required: {required}\n    {hint}")
     for scale, size in report["sizes"].items():
         typer.echo(f"  {scale}: {size['n_params']:,} parameters, width {size['d_model']}, {size['n_blocks']} blocks")
+
+
+def _printable(text: str) -> str:
+    """A design's words as they may go to a terminal: control characters written out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _print_line(name: str, report: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def _import(published: PublishedDesign, file: Path) -> ImportedDesign:
             tree = binder.tree(root)
         except UnitError as error:
             findings += error.findings
-        except InterfaceError as error:
+        except (InterfaceError, RecursionError) as error:
             findings.append(_finding("tree", published.root, str(error), "units that fit"))
     provenance = {
         "format": FORMAT,
