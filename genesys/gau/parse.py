@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -50,9 +52,8 @@ def parse_unit(source: str) -> Unit:
         raise UnitError([_finding("syntax", "", None, str(error), "valid Python", "Correct the syntax.")]) from None
     if is_published(text):
         return read_published(text, module)
-    if "\f" in text:  # Python's two tokenizers disagree on what it does to an indentation
-        line = text[: text.index("\f")].count("\n") + 1
-        raise UnitError([_finding("syntax", "", line, "a form feed", "printable text", "Remove the character.")])
+    if "\f" in text or "\\\n" in text:
+        _check_tokens(text)
     classes = [c for c in module.body if isinstance(c, ast.ClassDef) and _attribute(c, "kind") is not None]
     if len(classes) != 1:
         names = ", ".join(c.name for c in classes) or "none"
@@ -62,6 +63,19 @@ def parse_unit(source: str) -> Unit:
     if reader.findings:
         raise UnitError(reader.findings)
     return unit
+
+
+def _check_tokens(text: str) -> None:
+    """Refuse what the module `tokenize`, by which units are composed, reads otherwise than the compiler does: some lines
+    that a backslash continues, and some form feeds."""
+    try:
+        for _ in tokenize.generate_tokens(io.StringIO(text).readline):
+            pass
+    except (SyntaxError, tokenize.TokenError) as error:
+        line = getattr(error, "lineno", None)
+        finding = _finding("syntax", "", line, str(error.args[0]), "lines that every tokenizer reads alike",
+                           "Write no form feed, and continue lines by brackets.")  # fmt: skip
+        raise UnitError([finding]) from None
 
 
 class _ClassReader:

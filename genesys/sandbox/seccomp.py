@@ -28,7 +28,8 @@ _X32_BIT = 0x4000_0000
 _NAMESPACE_FLAGS = 0x7E02_0080
 _SET_ID = 0o6000  # a file in `writable` outlives the job: with these bits it would run as the job's user
 _O_CREATE = os.O_CREAT | 0o20000000  # or O_TMPFILE; without them `open` has no mode
-_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902)  # TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP: typing and signalling for others
+# TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP: typing and signalling for others; FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR
+_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902, 0x4008_6602, 0x401C_5820)
 _FCNTLS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX
 _NO_STREAM = 0xE  # type bits of sockets that take an address with each message
 _SET_MODE_FILTER = 1
@@ -56,6 +57,9 @@ _DENIED: Mapping[str, tuple[int | None, int | None]] = {
     "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "quotactl": (179, 60),
     "quotactl_fd": (443, 443), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "mknod": (133, None),
     "mknodat": (259, 33), "fanotify_init": (300, 262), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89),
+    "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "setxattr": (188, 5),
+    "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463), "removexattr": (197, 14),
+    "lremovexattr": (198, 15), "fremovexattr": (199, 16), "inotify_init": (253, None), "inotify_init1": (294, 26),
     # limits and turns on the processor
     "setrlimit": (160, 164), "setpriority": (141, 140), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119),
     "sched_setattr": (314, 274), "ioprio_set": (251, 30), "migrate_pages": (256, 238), "move_pages": (279, 239),
