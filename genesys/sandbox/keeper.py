@@ -160,7 +160,7 @@ class _Keeper:
             if len(self._log) > 4 * _LOG_BYTES:
                 del self._log[:-_LOG_BYTES]
             ended = pidfd in events
-            limit = "" if ended else self._passed_limit()
+            limit = self._passed_scratch_limit() if ended else self._passed_limit()
             if ended or limit:
                 code = self._kill_tree()
                 while _read_into(self._answer_read, self._answer) and len(self._answer) <= MAX_ANSWER_BYTES:
@@ -181,8 +181,11 @@ class _Keeper:
             return ""
         if self._group is None and self._memory() > self._job.policy.memory_mb * _MB:
             return "memory"
-        if now >= self._look_at_scratch:
-            self._look_at_scratch = now + _SCRATCH_TICK_S
+        return self._passed_scratch_limit() if now >= self._look_at_scratch else ""
+
+    def _passed_scratch_limit(self) -> str:
+        if "watchdog" in self._layers:
+            self._look_at_scratch = time.monotonic() + _SCRATCH_TICK_S
             n_bytes, n_files = filesystem.usage(self._written(), _descendants(os.getpid()))
             if n_bytes - self._scratch_before[0] > self._job.policy.scratch_mb * _MB:
                 return "scratch"
