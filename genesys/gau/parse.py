@@ -7,6 +7,7 @@ import io
 import tokenize
 from collections.abc import Iterator
 from functools import lru_cache
+from textwrap import indent
 from typing import Any
 
 from genesys.errors import Finding, UnitError
@@ -66,16 +67,19 @@ def parse_unit(source: str) -> Unit:
 
 
 def _check_tokens(text: str) -> None:
-    """Refuse what the module `tokenize`, by which units are composed, reads otherwise than the compiler does: some lines
-    that a backslash continues, and some form feeds."""
-    try:
-        for _ in tokenize.generate_tokens(io.StringIO(text).readline):
-            pass
-    except (SyntaxError, tokenize.TokenError) as error:
-        line = getattr(error, "lineno", None)
-        finding = _finding("syntax", "", line, str(error.args[0]), "lines that every tokenizer reads alike",
-                           "Write no form feed, and continue lines by brackets.")  # fmt: skip
-        raise UnitError([finding]) from None
+    """Refuse what the module `tokenize`, by which units are composed, may read otherwise than the compiler does: form feeds,
+    and some lines that a backslash continues, as they stand or indented."""
+    reason, line = "a form feed", text[: text.find("\f")].count("\n") + 1
+    if "\f" not in text:
+        try:
+            for form in (text, "def _():\n" + indent(text, "    ")):
+                list(tokenize.generate_tokens(io.StringIO(form).readline))
+            return
+        except (SyntaxError, tokenize.TokenError) as error:
+            reason, line = str(error.args[0]), getattr(error, "lineno", None) or 1
+    finding = _finding("syntax", "", line, reason, "lines that every tokenizer reads alike",
+                       "Write no form feed, and continue lines by brackets.")  # fmt: skip
+    raise UnitError([finding]) from None
 
 
 class _ClassReader:
