@@ -26,9 +26,8 @@ async def check_design(
     if verdicts is not None and (kept := verdicts.get(request, tree)) is not None:
         return kept
     report = await cage.run(CHECK_ENTRY, request, Policy(deadline_s=deadline_s))
-    if not is_report(
-        report, request, tree
-    ):  # generated code ran beside the checker, and may have answered in its place
+    # generated code ran beside the checker, and may have answered in its place
+    if not is_report(report, request, tree):
         raise JobFailed("error", "the check answered something else than a whole report on this design")
     if verdicts is not None:
         verdicts.put(request, tree, report)
