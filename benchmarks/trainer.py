@@ -19,8 +19,8 @@ from benchmarks._report import Report
 from genesys.gau.library import seed_design
 from genesys.ladder import CPU_SCALES, Scale
 from genesys.model import GAM, ModelShape, build_model
-from genesys.train.corpus import VOCAB_SIZE, Corpus
-from genesys.train.shards import Shards, write_shards
+from genesys.train.data.corpus import VOCAB_SIZE, Corpus
+from genesys.train.data.shards import Shards, write_shards
 from genesys.train.trainer import TrainingPlan, train_model
 
 GOAL = 0.85

@@ -36,7 +36,7 @@ from genesys.gau.library import SEED_NAMES
 from genesys.ladder import Ladder
 from genesys.sandbox import open_cage
 from genesys.storage import RunStore, content_hash
-from genesys.train.shards import Shards, prepare_shards
+from genesys.train.data.shards import Shards, prepare_shards
 
 STOP_FILE = "stop"
 SERVICE_CPUS = 2

@@ -409,7 +409,7 @@ def verify(
     from cluster.spawn import cache_folder
     from genesys.checker import VerdictCache, check_request, default_folder, is_sane
     from genesys.sandbox import ForkCage
-    from genesys.train.shards import prepare_shards
+    from genesys.train.data.shards import prepare_shards
     from genesys.verification import VerificationRequest
     from genesys.verification import verify as run_verification
     from genesys.verification.checking import check_design

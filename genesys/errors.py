@@ -68,7 +68,19 @@ class UnitError(GenesysError, ValueError):
 
 
 FailureCause = Literal[
-    "non-finite", "out-of-memory", "timeout", "error", "over-limit", "killed", "integrity", "infrastructure"
+    "non-finite",
+    "spike",
+    "diverged",
+    "slow",
+    "shape",
+    "out-of-memory",
+    "timeout",
+    "error",
+    "over-limit",
+    "denied",
+    "killed",
+    "integrity",
+    "infrastructure",
 ]
 
 

@@ -74,6 +74,20 @@ class SandboxConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TasksConfig:
+    """The benchmarks that verifications run.
+
+    Attributes:
+        suite: Name of a task suite for every scale; each scale's own by default, "" for none.
+        data: Folder with one subfolder of `<split>.jsonl.gz` (or .jsonl, .parquet) for each task, read in place of the
+            hub; "" for the hub.
+    """
+
+    suite: str | None = None
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageConfig:
     """Where runs live: a folder, absolute under `ray job` and shared by all hosts of a cluster."""
 
@@ -86,6 +100,8 @@ class RunConfig:
 
     Attributes:
         corpus: `python-docs`, or `text:PATH` for one's own text.
+        tokenizer: `bytes`, `bpe:SIZE` (trained on the corpus), or `hf:NAME_OR_FOLDER`.
+        tasks: The benchmarks run at each scale.
         ladder: `cpu`, `paper`, or a list of scales.
         quotas: Designs that each scale may verify, from the bottom up; the ladder's own by default.
         seeds: Starting designs; empty to start from nothing.
@@ -97,6 +113,8 @@ class RunConfig:
     name: str = ""
     seed: int = 0
     corpus: str = "python-docs"
+    tokenizer: str = "bytes"
+    tasks: TasksConfig = field(default_factory=TasksConfig)
     ladder: str | tuple[Scale, ...] = "cpu"
     quotas: tuple[int, ...] | None = None
     seeds: tuple[str, ...] = SEED_NAMES

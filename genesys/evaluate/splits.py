@@ -1,7 +1,7 @@
 """The evaluation's own reading of token shards, independent of the trainer's.
 
 Two readings that must give one loss are a better check (law 1) than one reading used twice. The format is that of
-`genesys.train.shards`; the rows are those of `genesys.train.packing`, and a test holds the two equal. numpy only.
+`genesys.train.data.shards`; the rows are those of `genesys.train.data.packing`, and a test holds the two equal. numpy only.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ class Scale:
         batch_tokens: Tokens in an optimizer step.
         n_tokens: Real tokens of a whole pre-training.
         peak_lr: Peak of the cosine schedule.
+        lr_grid: Multipliers of the peak learning rate. Every design is trained in full at each of them and keeps the
+            one with the lowest validation loss: one verification, at equal cost for all. One entry is no search.
+        suite: Name of the lm-eval task suite (`genesys/evaluate/suites`); "" for none.
         probes: Synthetic tasks that designs are tried on there; the lowest rungs take the cheapest.
         embedding_std: Of the initial token embedding; small models learn much faster from a larger one.
     """
@@ -43,10 +46,13 @@ class Scale:
     width_step: int = 32
     size_tolerance: float = 0.05
     embedding_std: float = 0.02
+    lr_grid: tuple[float, ...] = (1.0,)
+    suite: str = ""
     probes: tuple[Probe, ...] = PROBES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probes", tuple(self.probes))  # JSON knows lists only
+        object.__setattr__(self, "lr_grid", tuple(self.lr_grid))
         for field in ("d_model", "n_blocks", "context", "batch_tokens", "n_tokens", "width_step"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
@@ -55,6 +61,10 @@ class Scale:
                 )
         if not 0 < self.peak_lr < 1:
             raise ConfigError(f"Cannot use scale {self.name!r}: peak_lr is {self.peak_lr}; expected between 0 and 1.")
+        if not self.lr_grid or not all(0 < factor <= 100 for factor in self.lr_grid):
+            raise ConfigError(
+                f"Cannot use scale {self.name!r}: lr_grid is {list(self.lr_grid)}; expected multipliers above 0, at most 100."
+            )
         if not 0 < self.embedding_std <= 10:
             raise ConfigError(
                 f"Cannot use scale {self.name!r}: embedding_std is {self.embedding_std}; expected above 0, at most 10."

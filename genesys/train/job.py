@@ -21,7 +21,7 @@ from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.model import ModelShape, build_model
 from genesys.train.checkpoint import drop_checkpoints, save_weights, weights_digest
-from genesys.train.shards import Shards, load_shards
+from genesys.train.data.shards import Shards, load_shards
 from genesys.train.trainer import TrainingPlan, train_model, validation_loss
 
 INIT_RULE = "genesys.model.gam.initialise v1; streams by order and shape"

@@ -22,9 +22,9 @@ from genesys.ladder import Scale
 from genesys.train.checkpoint import latest_checkpoint, save_checkpoint
 from genesys.train.engine import Engine
 from genesys.train.guard import require_finite
-from genesys.train.packing import DataOrder, PackedRows, spread_rows
+from genesys.train.data.packing import DataOrder, PackedRows, spread_rows
 from genesys.train.schedule import CosineSchedule
-from genesys.train.shards import Shards
+from genesys.train.data.shards import Shards
 
 N_VALIDATION_ROWS = 64
 _PROGRESS_EVERY_S = 1.0

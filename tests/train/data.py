@@ -3,8 +3,8 @@
 import random
 from pathlib import Path
 
-from genesys.train.corpus import Corpus
-from genesys.train.shards import Shards, write_shards
+from genesys.train.data.corpus import Corpus
+from genesys.train.data.shards import Shards, write_shards
 
 WORDS = ("river", "stone", "light", "under", "walks", "seven", "quiet", "often", "beneath", "morning")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from genesys.errors import ConfigError
-from genesys.train.corpus import END_OF_TEXT, decode, encode, read_corpus
-from genesys.train.docs_corpus import extract, is_prose, prose_paragraphs
+from genesys.train.data.corpus import END_OF_TEXT, decode, encode, read_corpus
+from genesys.train.data.docs import extract, is_prose, prose_paragraphs
 
 DOCSTRING = """Return the middle value of a sample, after sorting it once in ascending order.
 

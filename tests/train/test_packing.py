@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesys.evaluate.splits import validation_rows
-from genesys.train.packing import DataOrder, PackedRows, spread_rows
+from genesys.train.data.packing import DataOrder, PackedRows, spread_rows
 from genesys.train.schedule import CosineSchedule
 
 

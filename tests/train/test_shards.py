@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from genesys.errors import ConfigError
-from genesys.train.corpus import END_OF_TEXT, Corpus, decode
-from genesys.train.shards import load_shards, prepare_shards, split_documents, write_shards
+from genesys.train.data.corpus import END_OF_TEXT, Corpus, decode
+from genesys.train.data.shards import load_shards, prepare_shards, split_documents, write_shards
 
 
 def corpus(n: int = 300, seed: int = 0) -> Corpus:

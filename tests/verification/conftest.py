@@ -16,7 +16,7 @@ from genesys.gau.library import seed_design
 from genesys.ladder import Scale
 from genesys.sandbox import ForkCage, Policy
 from genesys.sandbox.layers import Layer
-from genesys.train.shards import Shards
+from genesys.train.data.shards import Shards
 from genesys.verification import VerificationReport, VerificationRequest, verify
 from tests.train.data import small_shards
 

@@ -17,7 +17,7 @@ from genesys.gau import UnitTree, parse_unit
 from genesys.gau.library import SEED_NAMES, seed_design
 from genesys.model import ModelShape, build_model
 from genesys.sandbox import ForkCage
-from genesys.train.shards import Shards
+from genesys.train.data.shards import Shards
 from genesys.verification import verify
 from genesys.verification.jobs import Jobs
 from genesys.verification.logits import CagedModel

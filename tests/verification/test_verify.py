@@ -13,7 +13,7 @@ from genesys.errors import ConfigError, JobFailed
 from genesys.gau.library import seed_design
 from genesys.ladder import CPU_SCALES
 from genesys.sandbox import ForkCage
-from genesys.train.shards import Shards, prepare_shards
+from genesys.train.data.shards import Shards, prepare_shards
 from genesys.verification import VerificationReport, VerificationRequest, read_progress, verify
 from tests.verification.conftest import LOGITS, PROBE, SCALE, TRAIN, Honest, Liar, make_request
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genesys.errors import ConfigError
-from genesys.train.corpus import END_OF_TEXT, VOCAB_SIZE, Corpus, Tokens, encode, read_corpus
-from genesys.train.docs_corpus import FILTER_VERSION, package_version
+from genesys.train.data.corpus import END_OF_TEXT, VOCAB_SIZE, Corpus, Tokens, encode, read_corpus
+from genesys.train.data.docs import FILTER_VERSION, package_version
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

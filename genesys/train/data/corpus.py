@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genesys.errors import ConfigError
-from genesys.train.docs_corpus import DEFAULT_PACKAGES, STANDARD_LIBRARY, read_docs
+from genesys.train.data.docs import DEFAULT_PACKAGES, STANDARD_LIBRARY, read_docs
 
 VOCAB_SIZE = 257
 END_OF_TEXT = 256

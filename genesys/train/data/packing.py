@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from genesys.train.corpus import Tokens
+from genesys.train.data.corpus import Tokens
 
 
 @dataclass(frozen=True, slots=True)
