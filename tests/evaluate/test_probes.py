@@ -11,32 +11,12 @@ from genesys.errors import ConfigError
 from genesys.evaluate import probes
 from genesys.evaluate.tasks import NO_ANSWER, PASS_ACCURACY, TASKS, TEST_STREAM, TRAIN_STREAM, Task, task_stream
 from genesys.evaluate.weights import load_weights
-from genesys.gau import UnitTree, parse_unit
+from genesys.gau import UnitTree
 from genesys.gau.library import seed_design
 from genesys.model import GAM
+from tests.designs import convolution_only
 
 torch.set_num_threads(1)
-
-GATED_CONV = '''
-from torch import nn
-from torch.nn import functional as F
-
-class ShortGatedConv(nn.Module):
-    """Gated causal depthwise convolution. Shapes: X (B, L, D) -> Y (B, L, D). Complexity: O(B L D^2)."""
-    kind = "mixer"
-    def __init__(self, d: int, ctx, *, kernel: int = 4):
-        super().__init__()
-        self.into, self.out = nn.Linear(d, 2 * d, bias=False), nn.Linear(d, d, bias=False)
-        self.conv = nn.Conv1d(d, d, kernel, groups=d, padding=kernel - 1)
-    def forward(self, X, Z):
-        value, gate = self.into(X).chunk(2, dim=-1)
-        mixed = self.conv(value.transpose(1, 2))[..., : X.shape[1]].transpose(1, 2)
-        return self.out(mixed * F.silu(gate)), {}
-'''
-
-
-def convolution_only() -> UnitTree:
-    return seed_design("gpt").graft("mixer", UnitTree(parse_unit(GATED_CONV)))
 
 
 def accuracy(tree: UnitTree, task: Task, weights: Path, *, seed: int) -> float:
