@@ -10,14 +10,14 @@ import yaml
 
 from genesys.errors import ConfigError, UnitError
 from genesys.gau import Unit, UnitTree, bind, parse_composed, parse_unit
-from genesys.gau.library import SEED_NAMES, seed_design, unit_named
+from genesys.gau.library import BASELINE_NAMES, SEED_NAMES, shipped_design, unit_named
 
 
 def load_design(reference: str) -> UnitTree:
     """Read a design.
 
     Args:
-        reference: A seed's name; or a path to
+        reference: The name of a seed or a baseline; or a path to
             `.yaml` or `.json`: nested `{unit, hyperparameters, slots}`, where `unit` names a library unit or a
             `.py` file beside it;
             `.json` as written by `genesys show --json` (with `units` and `tree`);
@@ -26,12 +26,13 @@ def load_design(reference: str) -> UnitTree:
     Raises:
         ConfigError: No such file, or it holds no design; the message says why.
     """
-    if reference in SEED_NAMES:
-        return seed_design(reference)
+    if reference in (*SEED_NAMES, *BASELINE_NAMES):
+        return shipped_design(reference)
     path = Path(reference)
     if not path.is_file():
         raise ConfigError(
-            f"Cannot find design {reference!r}: it is neither a file nor a seed ({', '.join(SEED_NAMES)}). "
+            f"Cannot find design {reference!r}: it is neither a file nor a seed ({', '.join(SEED_NAMES)}) "
+            f"nor a baseline ({', '.join(BASELINE_NAMES)}). "
             "Give the path of a .py, .yaml or .json file."
         )
     text = path.read_text(encoding="utf-8")

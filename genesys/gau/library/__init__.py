@@ -1,7 +1,7 @@
-"""The units and seed designs that Genesys ships: source texts, read as resources.
+"""The units and designs that Genesys ships: source texts, read as resources.
 
-A unit lives in `units/<snake_case_name>.py`, a seed design in `seeds/<name>.json` as nested entries
-`{"unit": "ClassName", "hyperparameters": {...}, "slots": {...}}`.
+A unit lives in `units/<snake_case_name>.py`, a seed design in `seeds/<name>.json` and a baseline in
+`baselines/<name>.json`, as nested entries `{"unit": "ClassName", "hyperparameters": {...}, "slots": {...}}`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from genesys.gau.tree import UnitTree, bind
 from genesys.gau.unit import Kind, Unit
 
 SEED_NAMES = ("gpt", "mamba2", "retnet", "rwkv6", "ttt")
+BASELINE_NAMES = ("rwkv7",)
+"""Designs to compare with, from which no evolution starts by itself."""
 
 
 @cache
@@ -54,7 +56,23 @@ def seed_design(name: str) -> UnitTree:
         raise ConfigError(
             f"Cannot find seed {name!r}; expected one of {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}"
         )
-    entry = json.loads((resources.files(__name__) / "seeds" / f"{name}.json").read_text(encoding="utf-8"))
+    return _design("seeds", name)
+
+
+@cache
+def shipped_design(name: str) -> UnitTree:
+    """A seed or a baseline.
+
+    Raises:
+        ConfigError: No design of that name is shipped.
+    """
+    if name in BASELINE_NAMES:
+        return _design("baselines", name)
+    return seed_design(name)
+
+
+def _design(folder: str, name: str) -> UnitTree:
+    entry = json.loads((resources.files(__name__) / folder / f"{name}.json").read_text(encoding="utf-8"))
     return bind(entry, unit_named)
 
 

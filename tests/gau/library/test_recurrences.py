@@ -1,4 +1,4 @@
-"""The chunked mixers of the seeds against their token-by-token forms, in float64.
+"""The chunked mixers of the seeds and baselines against their token-by-token forms, in float64.
 
 Shapes: B batch, L length, D width, H heads, K key width, V value width, N state width.
 """
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genesys.gau.library import seed_design, unit_named
+from genesys.gau.library import shipped_design, unit_named
 from genesys.model.unit_tests import make_unit
 
 torch.set_num_threads(1)
@@ -19,7 +19,7 @@ LENGTHS = (1, 15, 64, 77)
 
 def build(name: str, seed_name: str, path: str, *, d: int = 32) -> nn.Module:
     """A unit with the children it has in a seed, in float64, all weights off their initial values."""
-    tree = seed_design(seed_name).at(path)
+    tree = shipped_design(seed_name).at(path)
     assert tree.unit == unit_named(name)
     unit = make_unit(tree.unit, d, 1, 2, dict(tree.children)).double()
     generator = torch.Generator().manual_seed(7)
@@ -55,7 +55,7 @@ def test_retention_equals_its_recurrence(L: int) -> None:
 
 @pytest.mark.parametrize("L", LENGTHS)
 def test_ssd_equals_its_recurrence(L: int) -> None:
-    tree = seed_design("mamba2").at("mixer").set("", "head_width", 16)
+    tree = shipped_design("mamba2").at("mixer").set("", "head_width", 16)
     unit = make_unit(tree.unit, 32, 0, 2, dict(tree.children), **dict(tree.hyperparameters)).double()
     x = inputs(L)
     gate, mixed, dt = unit.into(x).split(unit.widths, dim=-1)
@@ -87,6 +87,36 @@ def test_rwkv6_equals_its_recurrence(L: int, shift: float) -> None:
         S = w[:, t, :, :, None] * S + kv
     y = unit.norm(torch.stack(out, 1).flatten(2), {})[0]
     agree(unit, unit.out(y * F.silu(unit.gate(g))), x)
+
+
+@pytest.mark.parametrize("L", LENGTHS)
+@pytest.mark.parametrize("block_index", (0, 1))
+def test_rwkv7_equals_its_recurrence(L: int, block_index: int) -> None:
+    """Peng et al. 2025, eq. 3-17, one token after the other; two heads of 16, values blended with the first block's."""
+    unit = make_unit(unit_named("RWKV7TimeMix"), 32, block_index, 2, head_width=16).double()
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for p in unit.parameters():
+            p.add_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.2)
+    x, first = inputs(L), inputs(L, 32).flip(0)
+    before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+    r, w, k, v, a, g = (x + (before - x) * share for share in unit.shares)
+    w = torch.exp(-torch.exp(-F.softplus(-unit.decay(w)) - 0.5)).view(2, L, 2, 16)
+    r, k, a, own = unit.receptance(r), unit.key(k), torch.sigmoid(unit.rate(a)), unit.value(v)
+    v = own if block_index == 0 else own + (first - own) * torch.sigmoid(unit.blend(v))
+    kk = F.normalize((k * unit.unlearn).view(2, L, 2, 16), dim=-1)
+    k = (k * (1 + (a - 1) * unit.replace)).view(2, L, 2, 16)
+    r, v, a = (t.view(2, L, 2, 16) for t in (r, v, a))
+    S, out = torch.zeros(2, 2, 16, 16, dtype=x.dtype), []  # values down, keys across
+    for t in range(L):
+        drop = torch.diag_embed(w[:, t]) - kk[:, t, :, :, None] * (a[:, t] * kk[:, t])[:, :, None]
+        S = S @ drop + v[:, t, :, :, None] * k[:, t, :, None]
+        y = F.layer_norm((S @ r[:, t, :, :, None])[..., 0], (16,), eps=64e-5) * unit.scale.view(2, 16)
+        out.append(y + unit.shift.view(2, 16) + (r * k * unit.bonus.view(2, 16)).sum(-1, keepdim=True)[:, t] * v[:, t])
+    y, written = unit(x, {"v_first": first})
+    torch.testing.assert_close(y, unit.out(torch.stack(out, 1).flatten(2) * unit.gate(g)), atol=1e-6, rtol=1e-6)
+    assert set(written) == (set() if block_index else {"v_first"})
+    assert block_index or torch.allclose(written["v_first"], own)
 
 
 @pytest.mark.parametrize("L", LENGTHS)
@@ -130,9 +160,11 @@ def test_rwkv6_survives_any_decay_in_float32() -> None:
         assert y.isfinite().all() and x.grad is not None and x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("seed_name", "path"), [("retnet", "mixer"), ("mamba2", "mixer"), ("rwkv6", "mixer")])
+@pytest.mark.parametrize(
+    ("seed_name", "path"), [("retnet", "mixer"), ("mamba2", "mixer"), ("rwkv6", "mixer"), ("rwkv7", "mixer")]
+)
 def test_chunk_size_changes_nothing(seed_name: str, path: str) -> None:
-    tree, x = seed_design(seed_name).at(path), inputs(50)
+    tree, x = shipped_design(seed_name).at(path), inputs(50)
     outputs = [
         make_unit(tree.unit, 32, 0, 2, dict(tree.children), chunk=chunk).double()(x, {})[0] for chunk in (5, 16, 64)
     ]
