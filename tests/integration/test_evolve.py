@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from genesys.api import Run
+from tests.integration.processes import actor_processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
@@ -123,10 +124,7 @@ def test_kills_change_no_number(tmp_path: Path) -> None:
         for n in range(kills):
             wait_until_verified(folder, n, process)
             time.sleep(1.0)
-            victims = [
-                child for child in psutil.Process(process.pid).children(recursive=True)
-                if any(part.startswith("ray::Verifier") for part in child.cmdline())
-            ]  # fmt: skip
+            victims = actor_processes("Verifier", psutil.Process(process.pid))
             if victims:
                 victims[0].kill()
         output = finish(process)

@@ -31,6 +31,7 @@ from genesys.evolution import EvolutionTree
 from genesys.evolution.fitness import resolve_fitness
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage, NullScorer
+from tests.integration.processes import actor_processes
 
 pytestmark = pytest.mark.ray
 CONFIG = RunConfig(quotas=(40, 10, 3))
@@ -75,18 +76,6 @@ async def drive(folder: Path, *, resume: bool = False, on_snapshot: Callable[[ob
             ray.kill(service.actor)
 
 
-def actor_processes(kind: str) -> list[psutil.Process]:
-    """This session's worker processes that serve an actor of that class."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if any(part.startswith(f"ray::{kind}") for part in child.cmdline()):
-                found.append(child)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
 def audit(folder: Path) -> None:
     """The books balance: quotas spent and not overrun, one commit a key, replay equals the snapshot's state."""
     run = Run(folder)
@@ -117,7 +106,7 @@ def test_killing_an_actor_loses_nothing(kind: str, tmp_path: Path, ray_cluster: 
     def kill_now_and_then(snapshot: object) -> None:
         verified = snapshot.status.scales[0].verified  # type: ignore[attr-defined]
         if verified >= 5 and len(kills) < 2:
-            for process in actor_processes(kind)[:1]:
+            for process in actor_processes(kind, psutil.Process())[:1]:
                 os.kill(process.pid, signal.SIGKILL)
                 kills.append(process.pid)
 
@@ -149,7 +138,7 @@ def test_random_kills_of_everything(seed: int, tmp_path: Path, ray_cluster: None
     rng, kills = random.Random(seed), []
 
     def kill_something(_: object) -> None:
-        victims = actor_processes(rng.choice(KINDS))
+        victims = actor_processes(rng.choice(KINDS), psutil.Process())
         if victims and len(kills) < 8:
             victim = rng.choice(victims)
             os.kill(victim.pid, signal.SIGKILL)
