@@ -1,41 +1,39 @@
-"""The evaluation and the probes as entries of caged child processes: JSON and rows of tokens in, raw logits out.
+"""The evaluation and the probes as entries of caged child processes: JSON and rows of tokens in, hidden states out.
 
 Nothing here computes a figure that counts: generated code shares this process and could forge it. The trusted side
-(`genesys.verification`) draws the rows, keeps the targets, and computes the figures from the logits.
+(`genesys.verification`) draws the rows, keeps the targets, and computes the figures from the states.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from genesys.evaluate.probes import probe_logits, probe_task, train_probe
+from genesys.evaluate.probes import probe_embedding, probe_task, train_probe
 from genesys.evaluate.weights import load_weights
 from genesys.gau import UnitTree
-from genesys.model import ModelShape, build_model
-
-_BATCH_TOKENS = 2048
+from genesys.model import GAM, ModelShape, build_model
 
 
-def logits(request: dict[str, Any]) -> dict[str, Any]:
-    """Run a model over rows of tokens and leave its raw logits.
+def states(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a model over rows of tokens and leave its hidden states after the last norm.
 
     Args:
         request: `tree`, `shape`, `seed`, `embedding_std`, `n_threads`; `probe`: whether tokens are embedded as a
-            probe's are; `weights`: path of the safetensors file; `passes`: what to run, in this order, each with
-            `rows` (path of raw little-endian int32, row by row), `length` (tokens in a row), `logits` (path to
-            write) and `trained` (false: with the initial weights; those come first).
+            probe's are; `weights`: path of the safetensors file; `batches`: what to run, in this order, each as
+            [rows, length, places asked, whether with the trained weights], untrained first; `rows` and `places`: paths of all batches' tokens and
+            of their asked places (index into the rows laid end to end), raw little-endian int32; `states` and
+            `embedding`: paths to write.
 
     Returns:
-        `design_id` and `weights_sha256` of what was built and read. Each `logits` file holds raw little-endian
-        float32 of shape (rows, length, V).
+        `design_id` and `weights_sha256` of what was built and read. `states` then holds raw little-endian float32, (P, D)
+        of each batch in turn; `embedding` the initial embedding, (V, D), if a batch asked for the initial weights.
 
     Raises:
         JobFailed: The weights are not those of the design.
@@ -43,21 +41,40 @@ def logits(request: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(int(request.get("n_threads", 1)))
     tree, shape = UnitTree.from_json(request["tree"]), ModelShape(**request["shape"])
     model = build_model(tree, shape, seed=int(request["seed"]), embedding_std=float(request["embedding_std"])).eval()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
     weights_sha256 = ""
-    for item in request["passes"]:
-        if item["trained"] and not weights_sha256:
-            weights_sha256 = load_weights(model, Path(request["weights"]), design_id=tree.design_id)
-        _write_logits((lambda tokens: probe_logits(model, tokens)) if request.get("probe") else model, item)
+    if not all(trained for *_, trained in request["batches"]):
+        Path(request["embedding"]).write_bytes(_bytes(model.embedding.weight.detach()))
+    with (
+        open(request["rows"], "rb") as rows,
+        open(request["places"], "rb") as places,
+        open(request["states"], "wb") as out,
+    ):
+        for n_rows, length, n_places, trained in request["batches"]:
+            if trained and not weights_sha256:
+                weights_sha256 = load_weights(model, Path(request["weights"]), design_id=tree.design_id)
+            tokens_BL = _ints(rows, n_rows * length).view(n_rows, length).to(device)
+            states_ND = _states(model, tokens_BL, probe=request["probe"])
+            out.write(_bytes(states_ND[_ints(places, n_places).to(device)]))
     return {"design_id": tree.design_id, "weights_sha256": weights_sha256}
 
 
 @torch.no_grad()
-def _write_logits(answer: Callable[[Tensor], Tensor], item: dict[str, Any]) -> None:
-    length = int(item["length"])
-    rows_NL = torch.from_numpy(np.fromfile(item["rows"], dtype="<i4").astype(np.int64)).view(-1, length)
-    with open(item["logits"], "wb") as file:
-        for part_BL in rows_NL.split(max(1, _BATCH_TOKENS // length)):
-            answer(part_BL).float().contiguous().numpy().astype("<f4", copy=False).tofile(file)
+def _states(model: GAM, tokens_BL: Tensor, *, probe: bool) -> Tensor:
+    """The states after the last norm at every place, (N, D), N = B L."""
+    x_BLD = probe_embedding(model, tokens_BL) if probe else model.embedding(tokens_BL)
+    states_BLD: Tensor = model.norm(model.hidden(x_BLD))
+    return states_BLD.flatten(0, 1)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor as little-endian float32."""
+    return tensor.float().cpu().contiguous().numpy().astype("<f4", copy=False).tobytes()
+
+
+def _ints(file: IO[bytes], n: int) -> Tensor:
+    return torch.from_numpy(np.frombuffer(file.read(4 * n), dtype="<i4").astype(np.int64))
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ trains a fresh model of the block on its own data, with its own learning rate (t
 trial) and its own standard deviation of the embedding: with the ordinary .02 attention does not learn recall in the
 time there is. All designs get the same steps; who has solved a task stops early.
 
-Each token comes with the one before it (`_embed`): joining neighbours is what takes attention thousands of steps to
+Each token comes with the one before it (`probe_embedding`): joining neighbours is what takes attention thousands of steps to
 learn, while finding a place by its content is what tells designs apart. A convolution gains one token of reach by it.
 
 Here a probe is only trained: the trusted side draws the test rows, which this process never sees, and scores them from
@@ -81,7 +81,7 @@ def probe_model(tree: UnitTree, task: Task, *, seed: int) -> GAM:
 
 def probe_logits(model: GAM, tokens_BL: Tensor) -> Tensor:
     """What a probed model answers at every place, (B, L, V)."""
-    return model.head(model.hidden(_embed(model, tokens_BL)))
+    return model.head(model.hidden(probe_embedding(model, tokens_BL)))
 
 
 def train_probe(tree: UnitTree, task: Task, weights: Path, *, seed: int, max_steps: int = _MAX_STEPS) -> ProbeTraining:
@@ -161,7 +161,7 @@ class _Trial:
 
     def _logits(self, tokens_BL: Tensor, asked_BL: Tensor) -> Tensor:
         """Logits at the places where an answer is asked, (N, V)."""
-        return self.model.head(self.model.hidden(_embed(self.model, tokens_BL))[asked_BL])
+        return self.model.head(self.model.hidden(probe_embedding(self.model, tokens_BL))[asked_BL])
 
     @torch.no_grad()
     def _accuracies(self, stream: int, n_rows: int) -> Tensor:
@@ -174,7 +174,7 @@ class _Trial:
         return right.double() / (answers != NO_ANSWER).sum(1)
 
 
-def _embed(model: GAM, tokens_BL: Tensor) -> Tensor:
+def probe_embedding(model: GAM, tokens_BL: Tensor) -> Tensor:
     """Each token's embedding, plus that of the token before it with its channels rolled by one, (B, L, D)."""
     x_BLD: Tensor = model.embedding(tokens_BL)
     return x_BLD + F.pad(x_BLD, (0, 0, 1, 0))[:, :-1].roll(1, dims=-1)

@@ -72,7 +72,7 @@ class Batch:
     sizes_Q: Tokens
 
 
-def plan(questions: Sequence[Question], *, max_tokens: int = 16_384) -> list[Batch]:
+def plan(questions: Sequence[Question], *, max_tokens: int = 16_384, share: bool = True) -> list[Batch]:
     """Batches that together hold each question once; the same for any order of the questions.
 
     Rows are sorted by length. Equal rows become one, and a row that begins another is asked as a part of it: what a
@@ -81,8 +81,9 @@ def plan(questions: Sequence[Question], *, max_tokens: int = 16_384) -> list[Bat
     Args:
         questions: Any number, of any lengths.
         max_tokens: The most tokens in a batch, padding included; a longer row stands alone.
+        share: False keeps a row that begins another apart: then nothing of a question stands in another's row.
     """
-    rows, row_of = _distinct_rows(questions)
+    rows, row_of = _distinct_rows(questions, share=share)
     asked: list[list[int]] = [[] for _ in rows]
     for i, row in enumerate(row_of):
         asked[row].append(i)
@@ -94,13 +95,13 @@ def plan(questions: Sequence[Question], *, max_tokens: int = 16_384) -> list[Bat
     return batches
 
 
-def _distinct_rows(questions: Sequence[Question]) -> tuple[list[Tokens], list[int]]:
+def _distinct_rows(questions: Sequence[Question], *, share: bool) -> tuple[list[Tokens], list[int]]:
     """The rows that do not begin another, the longest first, and which of them holds each question."""
     keys = [question.inputs_L.astype(">u4").tobytes() for question in questions]  # ordered as the tokens are
     holder: dict[bytes, bytes] = {}
     longest = b""
     for key in sorted(set(keys), reverse=True):  # what begins others follows the last of them at once
-        longest = holder[key] = longest if longest.startswith(key) else key
+        longest = holder[key] = longest if share and longest.startswith(key) else key
     rows = sorted(set(holder.values()), key=lambda key: (-len(key), key))
     index = {key: i for i, key in enumerate(rows)}
     return [np.frombuffer(key, ">u4").astype(np.int64) for key in rows], [index[holder[key]] for key in keys]

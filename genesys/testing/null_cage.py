@@ -19,7 +19,7 @@ from genesys.gau import UnitTree
 from genesys.sandbox import Policy
 from genesys.sandbox.layers import LAYERS, Layer
 from genesys.verification.jobs import Jobs
-from genesys.verification.logits import CagedModel
+from genesys.verification.states import CagedModel
 
 UNIGRAM_BPB = 5.0
 N_PARAMS = 1000

@@ -3,11 +3,11 @@
 from genesys.verification.integrity import check_integrity
 from genesys.verification.progress import VerificationProgress, read_progress
 from genesys.verification.types import VerificationReport, VerificationRequest, recipe_hash
-from genesys.verification.verify import LogitScorer, Scorer, verify
+from genesys.verification.verify import Scorer, StateScorer, verify
 
 __all__ = [
-    "LogitScorer",
     "Scorer",
+    "StateScorer",
     "VerificationProgress",
     "VerificationReport",
     "VerificationRequest",

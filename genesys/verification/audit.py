@@ -2,10 +2,10 @@
 
 A language model's targets are its inputs, one place on, so a design that looks ahead would score far better than it
 is, and generated code can tell an evaluation from a check. Here it need not be caught in the act. Each audited row is
-cut at a random place; a fresh child, which has never seen the full rows, answers the row up to the cut, either alone or
-followed by random tokens. Whatever code runs there, its answer at the cut is a function of the past and of noise: an
-honest prediction. If the scored run's answer equals it, the scored answer is no better than an honest one. A design
-that keeps state between calls, or treats long rows, odd batches or real text in another way, only makes the two differ.
+cut at a random place; a fresh child, which has never seen the full rows, answers the row up to the cut, followed by
+random tokens or by none (by padding, where longer rows stand beside it). Whatever code runs there, its answer at the cut
+is a function of the past and of noise: an honest prediction. If the scored run's answer equals it, the scored answer is
+no better than an honest one. A design that keeps state between calls, or treats long rows, odd batches or real text in another way, only makes the two differ.
 
 Cuts are drawn from the operating system's randomness after the design is written, and are told to no child that sees
 full rows. No two audited rows follow each other in the text, so that none holds the target of another.
@@ -30,13 +30,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from genesys.errors import JobFailed
+from genesys.evaluate.questions import Question
 from genesys.verification.jobs import Jobs
-from genesys.verification.logits import CagedModel, Pass, Reading, Rows, run_passes
+from genesys.verification.states import CagedModel, Inquiry, Reading, ask
 
 MAX_CUTS = 256
 TARGET_TOLERANCE_NATS = 1e-3  # measured on the five seeds, trained at cpu-1: 2.2e-6 at most
 LOGIT_TOLERANCE = 1e-3  # relative to the largest logit; measured: 6e-7
-_N_BARE = 16  # rows cut without noise: each length is a call of its own
+_N_BARE = 64  # rows cut without noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,79 +49,60 @@ class AuditResult:
     logit: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cut:
-    """One audited row: its pass and number there, the place of the cut, and what the fresh child is given."""
-
-    owner: int
-    row: int
-    place: int
-    tokens_L: NDArray[np.int64]
-
-
 def secret_generator() -> Generator:
     """Randomness that no design can know beforehand."""
     return np.random.default_rng(int.from_bytes(os.urandom(16), "big"))
 
 
-def draw_places(rng: Generator, asked_NL: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """One of the asked places of each row at random; (N,). Every row asks at one place or more."""
-    places_N: NDArray[np.int64] = np.where(asked_NL, rng.random(asked_NL.shape), -1.0).argmax(1)
-    return places_N
+def draw_picks(rng: Generator, asked: Sequence[NDArray[np.bool_]]) -> dict[int, int]:
+    """Questions to audit, no two of them neighbours, and for each one of its asked places at random.
+
+    Args:
+        asked: For each question, in the order of the text, which of its T targets count; every one asks for one or more.
+    """
+    apart = np.arange(int(rng.integers(min(2, len(asked)))), len(asked), 2)
+    chosen = np.sort(rng.permutation(apart)[:MAX_CUTS])
+    return {int(q): int(rng.choice(np.flatnonzero(asked[q]))) for q in chosen}
 
 
 async def audit(
-    jobs: Jobs, stage: str, model: CagedModel, passes: Sequence[Pass], readings: Sequence[Reading], rng: Generator
+    jobs: Jobs, stage: str, model: CagedModel, inquiries: Sequence[Inquiry], readings: Sequence[Reading], rng: Generator
 ) -> AuditResult:
     """Ask a fresh child about the picked places of some rows, and compare with the readings of the full rows.
 
     Args:
-        passes: What was asked with the trained weights, in the order of the text.
+        inquiries: What was asked with the trained weights.
 
     Raises:
         JobFailed: Cause "integrity": an answer changes with what comes after it.
     """
-    groups = list(_by_length(_draw_cuts(passes, rng, int(model.shape["vocab_size"]))))
-    asked = [_cut_pass(group, passes) for group in groups]
-    again = await run_passes(jobs, stage, model, asked)
-    seen = [
-        (
-            readings[cut.owner].picked_NV[cut.row],
-            reading.picked_NV[i],
-            int(passes[cut.owner].targets_NL[cut.row, cut.place]),
-        )
-        for group, reading in zip(groups, again, strict=True)
-        for i, cut in enumerate(group)
+    picked = [(owner, q) for owner, inquiry in enumerate(inquiries) for q in inquiry.picks]
+    if len(picked) > MAX_CUTS:
+        picked = [picked[i] for i in sorted(rng.permutation(len(picked))[:MAX_CUTS])]
+    bare = set(rng.permutation(len(picked))[:_N_BARE].tolist())
+    cuts = [
+        _cut(inquiries[owner].questions[q], inquiries[owner].picks[q], rng, 0 if i in bare else model.n_vocab)
+        for i, (owner, q) in enumerate(picked)
     ]
-    return _compare(*(np.array(part) for part in zip(*seen, strict=True)))
+    (again,) = await ask(
+        jobs, stage, model, [Inquiry(questions=cuts, picks=dict.fromkeys(range(len(cuts)), 0), share=False)]
+    )
+    full_KV = np.array([readings[owner].picked[q] for owner, q in picked])
+    cut_KV = np.array([again.picked[i] for i in range(len(cuts))])
+    return _compare(full_KV, cut_KV, np.array([_target(inquiries[owner], q) for owner, q in picked]))
 
 
-def _draw_cuts(passes: Sequence[Pass], rng: Generator, n_vocab: int) -> list[_Cut]:
-    rows = [(owner, row) for owner, item in enumerate(passes) for row in range(len(item.rows_NL))]
-    apart = rows[int(rng.integers(min(2, len(rows)))) :: 2]
-    chosen = [apart[i] for i in rng.permutation(len(apart))[:MAX_CUTS]]
-    return [_draw_cut(passes, owner, row, rng, n_vocab if i >= _N_BARE else 0) for i, (owner, row) in enumerate(chosen)]
+def _target(inquiry: Inquiry, q: int) -> int:
+    return int(inquiry.questions[q].targets_T[inquiry.picks[q]])
 
 
-def _draw_cut(passes: Sequence[Pass], owner: int, row: int, rng: Generator, n_noise_tokens: int) -> _Cut:
-    """Cut a row after its picked place; random tokens below `n_noise_tokens` take the place of the rest, if not 0."""
-    tokens, place = passes[owner].rows_NL[row], int(passes[owner].picks_N[row])
-    past, rest = tokens[: place + 1], tokens[place + 1 :]
+def _cut(question: Question, pick: int, rng: Generator, n_noise_tokens: int) -> Question:
+    """A question about its picked place alone; random tokens below `n_noise_tokens` take the place of the rest, if not 0."""
+    n_past = len(question.inputs_L) - len(question.targets_T) + pick + 1
+    row, n_rest = question.inputs_L[:n_past], len(question.inputs_L) - n_past
     if n_noise_tokens:
-        past = np.append(past, rng.integers(n_noise_tokens, size=len(rest)))
-    return _Cut(owner=owner, row=row, place=place, tokens_L=past)
-
-
-def _by_length(cuts: Sequence[_Cut]) -> list[list[_Cut]]:
-    groups: dict[int, list[_Cut]] = {}
-    for cut in cuts:
-        groups.setdefault(len(cut.tokens_L), []).append(cut)
-    return [groups[length] for length in sorted(groups)]
-
-
-def _cut_pass(cuts: Sequence[_Cut], passes: Sequence[Pass]) -> Pass:
-    rows: Rows = np.stack([cut.tokens_L for cut in cuts])
-    return Pass(rows_NL=rows, targets_NL=np.zeros_like(rows), picks_N=np.array([cut.place for cut in cuts]))
+        row = np.append(row, rng.integers(n_noise_tokens, size=n_rest))
+    return Question(row, np.zeros(len(row) - n_past + 1, dtype=np.int64))
 
 
 def _compare(full_KV: NDArray[np.float32], cut_KV: NDArray[np.float32], targets_K: NDArray[np.int64]) -> AuditResult:

@@ -21,6 +21,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from genesys.errors import JobFailed
 
 _MAX_HEADER_BYTES = 16 * 2**20
@@ -85,6 +88,25 @@ def weights_file(path: Path, *, max_bytes: int) -> WeightsFile:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return WeightsFile(sha256=digest.hexdigest(), n_numbers=n_numbers)
+
+
+def tensor(path: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """One float32 tensor of a safetensors file that `weights_file` has found in order.
+
+    Raises:
+        JobFailed: Cause "integrity": the file holds no such tensor of that shape.
+    """
+    with open_claim(path) as (file, size):
+        n_header = int.from_bytes(file.read(8), "little")
+        try:
+            entry = json.loads(file.read(min(n_header, _MAX_HEADER_BYTES)))[name]
+            (begin, until), found = entry["data_offsets"], (entry["dtype"], tuple(entry["shape"]))
+            if found != ("F32", shape) or until - begin != 4 * math.prod(shape) or 8 + n_header + until > size:
+                raise ValueError(f"it is {found[0]} {found[1]}, not F32 {shape}")
+            file.seek(8 + n_header + begin)
+            return np.frombuffer(file.read(until - begin), dtype="<f4").reshape(shape)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _refuse(path, f"its tensor {name!r} cannot be read ({error})") from None
 
 
 def _numbers(path: Path, header: bytes, n_data_bytes: int) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from genesys.errors import JobFailed
+from genesys.evaluate.questions import Question
 from genesys.evaluate.tasks import (
     NO_ANSWER,
     PROBE_D_MODEL,
@@ -30,10 +31,10 @@ from genesys.evaluate.tasks import (
     task_stream,
 )
 from genesys.sandbox.filesystem import shared_folder
-from genesys.verification.audit import audit, draw_places, secret_generator
+from genesys.verification.audit import audit, draw_picks, secret_generator
 from genesys.verification.claims import weights_file
 from genesys.verification.jobs import Jobs
-from genesys.verification.logits import CagedModel, Pass, run_passes
+from genesys.verification.states import CagedModel, Inquiry, ask
 
 PROBE_ENTRY = "genesys.evaluate.job:probe"
 N_TEST_ROWS = 256
@@ -65,7 +66,7 @@ async def score_probes(jobs: Jobs, design_id: str) -> dict[str, Any]:
 async def _measure(jobs: Jobs, design_id: str, names: list[str]) -> Results:
     request = jobs.request
     with shared_folder("genesys-probe-") as folder:
-        ask = {
+        training = {
             "tree": request.tree,
             "probes": names,
             "seed": request.seed,
@@ -73,7 +74,7 @@ async def _measure(jobs: Jobs, design_id: str, names: list[str]) -> Results:
             "out": str(folder),
         }
         n_bytes = len(names) * _MAX_WEIGHTS_BYTES
-        answer = await jobs.write("probe", PROBE_ENTRY, ask, folder=folder, n_bytes=n_bytes, readable=())
+        answer = await jobs.write("probe", PROBE_ENTRY, training, folder=folder, n_bytes=n_bytes, readable=())
         if answer["design_id"] != design_id:
             raise JobFailed("integrity", f"Cannot use the probes: they built {answer['design_id']}, not {design_id}.")
         return {
@@ -99,10 +100,12 @@ async def _score(jobs: Jobs, design_id: str, task: Task, weights: Path) -> dict[
     )
     tokens, answers = task.sample(N_TEST_ROWS, task_stream(request.seed, TEST_STREAM, task.name))
     asked = answers != NO_ANSWER
-    item = Pass(rows_NL=tokens, targets_NL=np.where(asked, answers, 0), picks_N=draw_places(rng, asked))
-    (reading,) = await run_passes(jobs, "probe", model, [item])
-    audited = await audit(jobs, "probe", model, [item], [reading], rng)
-    accuracies = (reading.right_NL & asked).sum(1) / asked.sum(1)
+    questions = [Question(*row) for row in zip(tokens, np.where(asked, answers, 0), strict=True)]
+    inquiry = Inquiry(questions=questions, picks=draw_picks(rng, list(asked)), share=False)
+    (reading,) = await ask(jobs, "probe", model, [inquiry])
+    audited = await audit(jobs, "probe", model, [inquiry], [reading], rng)
+    right = np.array([answer.right_T for answer in reading.answers])
+    accuracies = (right & asked).sum(1) / asked.sum(1)
     return {
         "accuracy": float(accuracies.mean()),
         "se": float(accuracies.std(ddof=1) / math.sqrt(len(accuracies))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +14,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from genesys.evaluate.bits import Documents, bits_per_byte, by_document, unigram_nats, windows
+from genesys.evaluate.questions import Question
 from genesys.evaluate.splits import open_splits, validation_rows
-from genesys.verification.audit import audit, draw_places, secret_generator
+from genesys.verification.audit import audit, draw_picks, secret_generator
 from genesys.verification.jobs import Jobs
-from genesys.verification.logits import CagedModel, Pass, run_passes
+from genesys.verification.states import CagedModel, Inquiry, Reading, ask
 
 MAX_TEST_BYTES = 65_536
 """Whole documents of the test split are read up to this size."""
@@ -61,37 +62,42 @@ async def held_out(jobs: Jobs) -> HeldOut:
 
 
 async def score_text(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
-    """Score weights on held-out text from raw logits, and audit that they were given without a look ahead.
+    """Score weights on held-out text from their hidden states, and audit that they were given without a look ahead.
 
     Returns:
         `design_id`, `weights_sha256` and `shards_hash` of what was scored; `val_loss_nats` on the trainer's rows, and
         the same of an untrained copy; `test_bpb` with its error beside the `unigram_bpb`; the `audit`.
 
     Raises:
-        JobFailed: The job failed, its logits are not what was asked for or not finite, or the audit did not hold.
+        JobFailed: The job failed, its states are not what was asked for or not finite, or the audit did not hold.
     """
     context, rng = int(jobs.request.scale["context"]), secret_generator()
     data = await held_out(jobs)
-    untrained = _pass(data.val_RL, rng, trained=False)
-    passes = [_pass(rows, rng) for rows in (data.val_RL, *windows(data.documents, context))]
-    before, *readings = await run_passes(jobs, "evaluate", model, [untrained, *passes])
-    audited = await audit(jobs, "evaluate", model, passes, readings, rng)
-    val, *test = (reading.nats_NL for reading in readings)
+    val = _inquiry(data.val_RL, rng)
+    test = _inquiry([row for rows in windows(data.documents, context) for row in rows], rng)
+    untrained = Inquiry(questions=val.questions, trained=False)
+    before, *readings = await ask(jobs, "evaluate", model, [untrained, val, test])
+    audited = await audit(jobs, "evaluate", model, [val, test], readings, rng)
     return {
         "design_id": model.design_id,
         "weights_sha256": model.weights_sha256,
         "shards_hash": data.shards_hash,
-        "val_loss_nats": float(val.mean()),
-        "untrained_val_loss_nats": float(before.nats_NL.mean()),
-        **_bits(data, by_document(test, data.documents)),
+        "val_loss_nats": _mean_nats(readings[0]),
+        "untrained_val_loss_nats": _mean_nats(before),
+        **_bits(data, by_document([answer.nats_T for answer in readings[1].answers], data.documents)),
         "audit": asdict(audited),
     }
 
 
-def _pass(rows_RL: NDArray[np.int64], rng: Generator, *, trained: bool = True) -> Pass:
-    inputs, targets = rows_RL[:, :-1], rows_RL[:, 1:]
-    places = draw_places(rng, np.ones(inputs.shape, dtype=bool))
-    return Pass(rows_NL=inputs, targets_NL=targets, picks_N=places, trained=trained)
+def _inquiry(rows: Iterable[NDArray[np.int64]], rng: Generator) -> Inquiry:
+    """Rows of inputs and their next tokens, each asked about at every place."""
+    questions = [Question(row[:-1], row[1:]) for row in rows]
+    asked = [np.ones(len(question.targets_T), dtype=bool) for question in questions]
+    return Inquiry(questions=questions, picks=draw_picks(rng, asked))
+
+
+def _mean_nats(reading: Reading) -> float:
+    return float(np.concatenate([answer.nats_T for answer in reading.answers]).mean())
 
 
 def _bits(data: HeldOut, nats: Sequence[NDArray[np.float64]]) -> Mapping[str, float]:

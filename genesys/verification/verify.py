@@ -17,9 +17,9 @@ from genesys.sandbox import Cage
 from genesys.verification.claims import WeightsFile, weights_file
 from genesys.verification.integrity import check_integrity
 from genesys.verification.jobs import Jobs
-from genesys.verification.logits import CagedModel
 from genesys.verification.probing import score_probes
 from genesys.verification.score import held_out, score_text
+from genesys.verification.states import CagedModel
 from genesys.verification.types import VerificationReport, VerificationRequest
 
 _MEASURED = ("test_bpb", "test_bpb_se", "unigram_bpb", "untrained_val_loss_nats", "val_loss_nats")
@@ -41,8 +41,8 @@ class Scorer(Protocol):
         ...
 
 
-class LogitScorer:
-    """Scores from raw logits of the caged model: the only scorer that a run may use."""
+class StateScorer:
+    """Scores from hidden states of the caged model: the only scorer that a run may use."""
 
     async def prepare(self, jobs: Jobs) -> None:
         await held_out(jobs)
@@ -64,7 +64,7 @@ async def verify(
     """Verify a design at a scale.
 
     Args:
-        scorer: `LogitScorer` by default; another one only where the jobs themselves are played.
+        scorer: `StateScorer` by default; another one only where the jobs themselves are played.
         on_progress: Called with the name of each stage as it begins: "train", "evaluate", "probe".
 
     Raises:
@@ -72,7 +72,7 @@ async def verify(
             (cause "integrity").
     """
     try:
-        return await _verify(Jobs(request, cage, on_progress), scorer or LogitScorer())
+        return await _verify(Jobs(request, cage, on_progress), scorer or StateScorer())
     except (KeyError, TypeError, ValueError, OverflowError) as error:  # answers come from where generated code runs
         raise JobFailed("error", f"Cannot use a part's answer: {type(error).__name__}: {error}.") from error
     except OSError as error:  # our own files: a full disk, a folder that is gone

@@ -30,7 +30,7 @@ SCALE = Scale(
     peak_lr=1e-2,
     embedding_std=0.1,
 )
-TRAIN, LOGITS, PROBE = "genesys.train.job:train", "genesys.evaluate.job:logits", "genesys.evaluate.job:probe"
+TRAIN, STATES, PROBE = "genesys.train.job:train", "genesys.evaluate.job:states", "genesys.evaluate.job:probe"
 
 Lie = Callable[[dict[str, Any], Path], None]
 """Changes a job's answer, or the files in the folder that it may write to."""

@@ -8,51 +8,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genesys.errors import JobFailed
+from genesys.evaluate.questions import Question
 from genesys.verification import audit
-from genesys.verification.logits import Pass
+from genesys.verification.states import Inquiry
 
 
-def passes(seed: int, n_rows: list[int], length: int) -> list[Pass]:
+def inquiry(rng: np.random.Generator, n_rows: int, length: int, first: int = 0) -> Inquiry:
     """Rows whose every token is unique, so that each tells where it comes from."""
-    rng, first, made = np.random.default_rng(seed), 0, []
-    for n in n_rows:
-        rows = np.arange(first, first + n * length).reshape(n, length)
-        places = audit.draw_places(rng, np.ones((n, length), dtype=bool))
-        made.append(Pass(rows_NL=rows, targets_NL=rows + 1, picks_N=places))
-        first += n * length
-    return made
+    rows = np.arange(first, first + n_rows * length).reshape(n_rows, length)
+    asked = [np.ones(length, dtype=bool)] * n_rows
+    return Inquiry(questions=[Question(row, row + 1) for row in rows], picks=audit.draw_picks(rng, asked))
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    n_rows=st.lists(st.integers(1, 40), min_size=1, max_size=3),
-    length=st.integers(1, 12),
-)
-def test_an_audited_row_shows_its_past_alone(seed: int, n_rows: list[int], length: int) -> None:
-    made, n_tokens = passes(seed, n_rows, length), sum(n_rows) * length
-    noise = 10**6  # told apart from every real token by its size
-    cuts = audit._draw_cuts(made, np.random.default_rng(seed), noise)
-    assert len(cuts) in (sum(n_rows) // 2, (sum(n_rows) + 1) // 2) or sum(n_rows) == 1
-    for cut in cuts:
-        real = made[cut.owner].rows_NL[cut.row]
-        assert cut.tokens_L[: cut.place + 1].tolist() == real[: cut.place + 1].tolist()
-        assert cut.place == made[cut.owner].picks_N[cut.row]
-        assert len(cut.tokens_L) in (cut.place + 1, length)
-    shown = np.concatenate([cut.tokens_L[: cut.place + 1] for cut in cuts])
-    targets = {int(made[cut.owner].targets_NL[cut.row, cut.place]) for cut in cuts}
-    assert not targets & set(shown.tolist()), "no audited row holds the target of another"
-    assert len(set(shown.tolist())) == len(shown) and int(shown.max()) < n_tokens
+@given(seed=st.integers(0, 2**32 - 1), n_rows=st.integers(1, 80), length=st.integers(1, 12), n_noise=st.integers(0, 1))
+def test_an_audited_row_shows_its_past_alone(seed: int, n_rows: int, length: int, n_noise: int) -> None:
+    rng = np.random.default_rng(seed)
+    made, noise = inquiry(rng, n_rows, length, first=10**6), n_noise * 10**6  # noise is told by its size
+    assert len(made.picks) in (n_rows // 2, (n_rows + 1) // 2) or n_rows == 1
+    shown, targets = list[int](), set[int]()
+    for q, pick in made.picks.items():
+        question, cut = made.questions[q], audit._cut(made.questions[q], pick, rng, noise)
+        n_past = len(cut.inputs_L) - len(cut.targets_T) + 1
+        assert cut.inputs_L[:n_past].tolist() == question.inputs_L[: pick + 1].tolist()
+        assert (cut.inputs_L[n_past:] < 10**6).all(), "the future is replaced"
+        assert len(cut.inputs_L) == (length if noise else pick + 1) and not cut.targets_T.any()
+        shown += cut.inputs_L[:n_past].tolist()
+        targets.add(int(question.targets_T[pick]))
+    assert not targets & set(shown), "no audited row holds the target of another"
+    assert len(set(shown)) == len(shown)
 
 
-def test_noise_takes_the_place_of_the_future() -> None:
-    made = passes(0, [600], 8)
-    cuts = audit._draw_cuts(made, np.random.default_rng(1), 10**6)
-    assert len(cuts) == audit.MAX_CUTS
-    bare = [cut for cut in cuts if len(cut.tokens_L) == cut.place + 1]
-    noisy = [cut for cut in cuts if len(cut.tokens_L) > cut.place + 1]
-    assert len(bare) >= audit._N_BARE and len(noisy) > audit.MAX_CUTS / 2
-    kept = sum(int((cut.tokens_L == made[0].rows_NL[cut.row])[cut.place + 1 :].sum()) for cut in noisy)
-    assert kept <= 2, "the future is replaced"
+def test_no_more_rows_are_audited_than_is_said() -> None:
+    assert len(inquiry(np.random.default_rng(1), 600, 8).picks) == audit.MAX_CUTS
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), length=st.integers(1, 20))
@@ -60,19 +47,19 @@ def test_only_asked_places_are_drawn(seed: int, n: int, length: int) -> None:
     rng = np.random.default_rng(seed)
     asked = rng.random((n, length)) < 0.3
     asked[np.arange(n), rng.integers(length, size=n)] = True
-    places = audit.draw_places(rng, asked)
-    assert asked[np.arange(n), places].all()
+    assert all(asked[q, pick] for q, pick in audit.draw_picks(rng, list(asked)).items())
 
 
 def test_every_place_is_drawn_equally_often() -> None:
-    places = audit.draw_places(np.random.default_rng(0), np.ones((20_000, 8), dtype=bool))
-    assert np.bincount(places, minlength=8) == pytest.approx(2500, rel=0.1)
+    rng, asked = np.random.default_rng(0), [np.ones(8, dtype=bool)] * 400
+    picks = [pick for _ in range(100) for pick in audit.draw_picks(rng, asked).values()]
+    assert np.bincount(picks, minlength=8) == pytest.approx(2500, rel=0.1)
 
 
 def test_places_cannot_be_foreseen() -> None:
-    asked = np.ones((64, 64), dtype=bool)
-    one, two = (audit.draw_places(audit.secret_generator(), asked) for _ in range(2))
-    assert not np.array_equal(one, two)
+    asked = [np.ones(64, dtype=bool)] * 64
+    one, two = (audit.draw_picks(audit.secret_generator(), asked) for _ in range(2))
+    assert one != two
 
 
 @settings(max_examples=50)

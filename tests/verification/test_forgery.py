@@ -20,9 +20,9 @@ from genesys.sandbox import ForkCage
 from genesys.train.data.shards import Shards
 from genesys.verification import verify
 from genesys.verification.jobs import Jobs
-from genesys.verification.logits import CagedModel
 from genesys.verification.score import score_text
-from tests.verification.conftest import LOGITS, SCALE, TRAIN, Honest, Liar, Lie, make_request
+from genesys.verification.states import CagedModel
+from tests.verification.conftest import SCALE, STATES, TRAIN, Honest, Liar, Lie, make_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -134,11 +134,11 @@ PATCHES = {
         "    job.load_weights = lambda *_, **__: 'forged'",
         "the job's weights_sha256 is 'forged'",
     ),
-    "the scorer's logits": (
+    "the scorer's states": (
         'job = __import__("sys").modules.get("genesys.evaluate.job")\n'
         "if job:\n"
-        "    job._write_logits = lambda answer, item: open(item['logits'], 'wb').write(b'ab')",
-        "2 bytes; expected",
+        "    job._bytes = lambda tensor: b'ab'",
+        "bytes; expected",
     ),
 }  # fmt: skip
 
@@ -149,7 +149,7 @@ async def test_a_design_that_writes_without_end_is_its_own_fault(
     init = (
         'job = __import__("sys").modules.get("genesys.evaluate.job")\n'
         "if job:\n"
-        "    job._write_logits = lambda answer, item: open(item['logits'], 'wb').write(bytes(1 << 29))"
+        "    job._bytes = lambda tensor: bytes(1 << 29)"
     )
     with pytest.raises(JobFailed, match=r"File too large|wrote more than|bytes; expected") as caught:
         await verify(make_request(shards, tmp_path, block("Writer", init=init)), cage)
@@ -181,9 +181,9 @@ def says(**lies: Any) -> Lie:
         (TRAIN, says(design_id="another"), "it built another, asked for"),
         (TRAIN, says(n_tokens=1), "n_tokens 1: expected 5,120 to 5,120"),
         (TRAIN, says(n_params=10**9), "n_params 1000000000: expected 1 to"),
-        (LOGITS, says(design_id="another"), "the job's design_id is 'another'"),
-        (LOGITS, says(weights_sha256="another"), "the job's weights_sha256 is 'another'"),
-        (LOGITS, says(weights_sha256=None), "the job's weights_sha256 is None"),
+        (STATES, says(design_id="another"), "the job's design_id is 'another'"),
+        (STATES, says(weights_sha256="another"), "the job's weights_sha256 is 'another'"),
+        (STATES, says(weights_sha256=None), "the job's weights_sha256 is None"),
     ],
 )
 async def test_a_job_that_lies_in_its_answer_gets_no_result(
@@ -243,9 +243,9 @@ async def test_weights_that_are_no_plain_file_are_refused(
 
 def put(value: float) -> Callable[[Path], object]:
     def change(path: Path) -> None:
-        logits = np.fromfile(path, dtype="<f4")
-        logits[len(logits) // 2] = value
-        logits.tofile(path)
+        states = np.fromfile(path, dtype="<f4")
+        states[len(states) // 2] = value
+        states.tofile(path)
 
     return change
 
@@ -253,9 +253,9 @@ def put(value: float) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("change", "cause", "message"),
     [
-        (put(float("nan")), "non-finite", "a logit of rows .* is not finite"),
-        (put(float("inf")), "non-finite", "a logit of rows .* is not finite"),
-        (put(float("-inf")), "non-finite", "a logit of rows .* is not finite"),
+        (put(float("nan")), "non-finite", "a logit of .* rows is not finite"),
+        (put(float("inf")), "non-finite", "a logit of .* rows is not finite"),
+        (put(float("-inf")), "non-finite", "a logit of .* rows is not finite"),
         (lambda path: os.truncate(path, 400), "integrity", "400 bytes; expected"),
         (grow, "integrity", "1,099,511,627,776 bytes; expected"),
         (Path.unlink, "integrity", "No such file"),
@@ -263,15 +263,15 @@ def put(value: float) -> Callable[[Path], object]:
         (replaced_by(os.mkfifo), "integrity", "no regular file"),
     ],
 )
-async def test_logits_that_are_not_what_was_asked_are_refused(
+async def test_states_that_are_not_what_was_asked_are_refused(
     change: Callable[[Path], object], cause: str, message: str, honest: Honest, cage: ForkCage, tmp_path: Path
 ) -> None:
     with pytest.raises(JobFailed, match=message) as caught:
-        await verify(honest.again(tmp_path), Liar(cage, {LOGITS: on_file("1", change)}))
+        await verify(honest.again(tmp_path), Liar(cage, {STATES: on_file("states", change)}))
     assert caught.value.cause == cause
 
 
-async def test_logits_of_a_luckier_model_do_not_survive_the_audit(
+async def test_states_of_a_luckier_model_do_not_survive_the_audit(
     honest: Honest, cage: ForkCage, tmp_path: Path
 ) -> None:
     """The job's own process may write what it likes into its file: the fresh one that audits it cannot match it."""
@@ -280,9 +280,9 @@ async def test_logits_of_a_luckier_model_do_not_survive_the_audit(
         (np.fromfile(path, dtype="<f4") * 1.05).tofile(path)
 
     calls = iter(range(9))
-    lie: Lie = lambda answer, folder: sharpen(folder / "1") if next(calls) == 0 else None  # noqa: E731
+    lie: Lie = lambda answer, folder: sharpen(folder / "states") if next(calls) == 0 else None  # noqa: E731
     with pytest.raises(JobFailed, match="audited places") as caught:
-        await verify(honest.again(tmp_path), Liar(cage, {LOGITS: lie}))
+        await verify(honest.again(tmp_path), Liar(cage, {STATES: lie}))
     assert caught.value.cause == "integrity"
 
 

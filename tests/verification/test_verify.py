@@ -15,7 +15,7 @@ from genesys.ladder import CPU_SCALES
 from genesys.sandbox import ForkCage
 from genesys.train.data.shards import Shards, prepare_shards
 from genesys.verification import VerificationReport, VerificationRequest, read_progress, verify
-from tests.verification.conftest import LOGITS, PROBE, SCALE, TRAIN, Honest, Liar, make_request
+from tests.verification.conftest import PROBE, SCALE, STATES, TRAIN, Honest, Liar, make_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -53,24 +53,25 @@ async def test_each_job_may_touch_what_it_needs(honest: Honest, cage: ForkCage, 
     scale = asdict(SCALE) | {"probes": ["recall"]}
     await verify(honest.again(tmp_path, probes=True, scale=scale), spy, on_progress=stages.append)
     assert stages == ["train", "evaluate", "probe"]
-    assert spy.entries == [TRAIN, LOGITS, LOGITS, PROBE, LOGITS, LOGITS]
+    assert spy.entries == [TRAIN, STATES, STATES, PROBE, STATES, STATES]
     names = [{Path(path).name for path in policy.readable} for policy in spy.policies]
     assert names[0] == {"manifest.json", "train.bin", "val.bin", "val.offsets.bin"}
-    weights = [{name for name in names[i] if not name.isdigit()} for i in (1, 2, 4, 5)]
-    assert weights == [{"weights.safetensors"}] * 2 + [{"recall.safetensors"}] * 2 and names[3] == set()
+    assert [names[i] - {"rows", "places"} for i in (1, 2, 4, 5)] == [{"weights.safetensors"}] * 2 + [
+        {"recall.safetensors"}
+    ] * 2 and names[3] == set()
     folders = [policy.writable for policy in spy.policies]
     assert folders[0] == (str(tmp_path / "out" / "training"),)
     assert len(set(folders)) == 6, "no job can write where another one reads"
 
 
-async def test_logits_in_several_jobs_give_the_same_figures(
+async def test_states_in_several_jobs_give_the_same_figures(
     honest: Honest, cage: ForkCage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each job's logits stay below the cap; no row, target or picked place gets lost between them."""
-    monkeypatch.setattr("genesys.verification.logits.MAX_JOB_BYTES", 70 * 32 * 257 * 4)
+    """Each job's states stay below the cap; no row, target or picked place gets lost between them."""
+    monkeypatch.setattr("genesys.verification.states.MAX_JOB_BYTES", 1)
     spy = Liar(cage)
     again = await verify(honest.again(tmp_path), spy)
-    assert spy.entries.count(LOGITS) > 6 and all(policy.file_mb <= 3 for policy in spy.policies[1:])
+    assert spy.entries.count(STATES) > 6 and all(policy.file_mb == 1 for policy in spy.policies[1:])
     assert again.metrics == pytest.approx(honest.report.metrics, abs=1e-6)
 
 

@@ -29,7 +29,7 @@ DOORS: Mapping[str, str] = {
     "shape": f"{ENTRIES}:shape",
     "run": f"{ENTRIES}:run",
     "train": "genesys.train.job:train",
-    "evaluate": "genesys.evaluate.job:logits",
+    "evaluate": "genesys.evaluate.job:states",
     "probe": "genesys.evaluate.job:probe",
 }
 LIMITS = {"memory_mb": 384, "n_processes": 32, "scratch_mb": 16, "n_scratch_files": 200, "n_open_files": 128}
@@ -118,13 +118,14 @@ def _request(bait: Bait, attack: str, door: str, place: Place, shards: Path | No
         return {"attack": attack, "group": attack_names()[attack], "goal": goal}
     tree = UnitTree(parse_unit(unit_text(attack, place, goal)))
     scale, shape = asdict(SCALE), {"vocab_size": 257, "d_model": 16, "n_blocks": 1}
-    rows = bait.folder / "rows"
+    rows, places = bait.folder / "rows", bait.folder / "places"
     rows.write_bytes(bytes(4 * 8))
-    passes = [{"rows": str(rows), "length": 8, "logits": "logits", "trained": False}]
+    places.write_bytes(bytes(4))
     return {
         "tree": tree.to_json(), "scale": scale, "scales": [scale], "shape": shape, "vocab_size": 257, "seed": 0,
         "shards": str(_shards(bait, shards)), "out": os.curdir, "checkpoint_every_s": None, "n_threads": 1,
-        "embedding_std": 0.1, "passes": passes, "weights": "", "probes": ["recall"],
+        "embedding_std": 0.1, "weights": "", "probes": ["recall"], "probe": False, "rows": str(rows), "places": str(places),
+        "batches": [[1, 8, 1, False]], "states": "states", "embedding": "embedding",
     }  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _shards(bait: Bait, shards: Path | None) -> Path:
 
 
 def _readable(bait: Bait, shards: Path | None) -> tuple[str, ...]:
-    return str(_shards(bait, shards)), str(bait.folder / "rows")
+    return str(_shards(bait, shards)), str(bait.folder / "rows"), str(bait.folder / "places")
 
 
 def _untimely(failure: str, seconds: float, deadline_s: float) -> list[str]:
