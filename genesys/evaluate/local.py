@@ -1,8 +1,6 @@
 """A model that runs in this process, as one that answers questions: for tests, benchmarks and baselines.
 
 Nothing is confined here. Generated code answers through `genesys.verification` instead.
-
-Shapes: B rows, L inputs, P places, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,19 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genesys.evaluate.questions import Answer, Question, Tokens, collect, plan, score
+from genesys.evaluate.questions import Answer, Batch, Question, Tokens, collect, plan, score
 
-LogitsFn = Callable[[Tokens], NDArray[np.float32]]
+_NOTHING = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalModel:
-    """A `TokenModel` on a function from rows of tokens (B, L) to logits (B, L, V); the function must be causal.
+    """A `TokenModel` on a function that runs a batch.
 
-    `max_tokens` bounds a batch, padding included.
+    Attributes:
+        logits_fn: Gives the logits (P, V) at the places of a batch; must be causal.
+        context: The most inputs that a row may have.
+        max_tokens: Bounds a batch, padding included.
     """
 
-    logits_fn: LogitsFn
+    logits_fn: Callable[[Batch], NDArray[np.float32]]
     context: int
     max_tokens: int = 8_192
 
@@ -39,17 +40,18 @@ class LocalModel:
         if longest > self.context:
             raise ValueError(f"Cannot answer a question of {longest} tokens: expected at most {self.context}. Cut it.")
         batches = plan(questions, max_tokens=self.max_tokens)
-        scored = (score(self.logits_fn(b.inputs_BL)[b.rows_P, b.places_P], b) for b in batches)
-        return collect(batches, scored)
+        return collect(batches, (score(self.logits_fn(batch), batch) for batch in batches))
 
     def extend(self, prompts: Sequence[Tokens], n_tokens: int) -> list[Tokens]:
-        """The `n_tokens` greedily chosen tokens after each prompt; a prompt is cut to its last tokens as it grows."""
-        added = [np.zeros(n_tokens, np.int64) for _ in prompts]
-        for t in range(n_tokens):
-            rows = [np.concatenate([p, a[:t]])[-self.context :] for p, a in zip(prompts, added, strict=True)]
-            nothing = np.zeros(1, np.int64)
-            for batch in plan([Question(row, nothing) for row in rows], max_tokens=self.max_tokens):
-                chosen_P = self.logits_fn(batch.inputs_BL)[batch.rows_P, batch.places_P].argmax(-1)
-                for i, pick in zip(batch.questions_Q, batch.picks_K, strict=True):
-                    added[i][t] = chosen_P[pick]
-        return added
+        """The `n_tokens` greedily chosen tokens after each prompt; a prompt is cut to its last tokens as it grows.
+
+        Each token costs a pass over the whole row: no state is kept that every kind of mixer would have.
+        """
+        rows = list(prompts)
+        for _ in range(n_tokens):
+            questions = [Question(row[-self.context :], _NOTHING) for row in rows]
+            for batch in plan(questions, max_tokens=self.max_tokens):
+                chosen_K = self.logits_fn(batch).argmax(-1)[batch.picks_K]
+                for i, token in zip(batch.questions_Q, chosen_K, strict=True):
+                    rows[i] = np.append(rows[i], token)
+        return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]

@@ -26,7 +26,11 @@ def causal_logits(tokens_BL: Tokens) -> NDArray[np.float32]:
 
 
 def local_model(max_tokens: int = 40) -> LocalModel:
-    return LocalModel(logits_fn=causal_logits, context=CONTEXT, max_tokens=max_tokens)
+    return LocalModel(
+        logits_fn=lambda batch: causal_logits(batch.inputs_BL)[batch.rows_P, batch.places_P],
+        context=CONTEXT,
+        max_tokens=max_tokens,
+    )
 
 
 @st.composite

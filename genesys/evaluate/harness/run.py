@@ -1,0 +1,118 @@
+"""A suite asked of a model: lm-eval's tasks through our adapter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from genesys.errors import ConfigError
+from genesys.evaluate.harness.scores import SuiteResult, TaskScore, group_score, task_score
+from genesys.evaluate.harness.sources import definitions, load_tasks, missing, resolve
+from genesys.evaluate.harness.suites import Suite, load_suite
+from genesys.evaluate.questions import TokenModel
+
+FEWSHOT_SEED = 1234  # lm-eval's own default
+
+
+def run_suite(
+    model: TokenModel, tokenizer: Any, suite: str | Suite, *, data: Path | None = None, limit: int | None = None
+) -> SuiteResult:
+    """Ask a suite of a model. Every task's questions are asked together.
+
+    Args:
+        model: Answers; the trained weights' business is its own.
+        tokenizer: A tokenizer as in `harness.adapter.Tokenizer`.
+        suite: Name of a suite of ours, path of a YAML file, or a suite.
+        data: Folder of local data sets, which keeps lm-eval off the network; None takes them from the hub.
+        limit: The most documents a task, below the suite's own limits.
+
+    Raises:
+        ConfigError: No such suite or task; lm-eval is not installed; a task that is not optional is absent.
+        JobFailed: A likelihood is not finite.
+    """
+    suite = suite if isinstance(suite, Suite) else load_suite(suite)
+    definitions()
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"Cannot run suite {suite.name!r} on local data: {str(data)!r} is no folder.")
+    groups = {entry.task: resolve(entry.task) for entry in suite.tasks}
+    entry_of = {name: entry for entry in suite.tasks for name in groups[entry.task].members}
+    with TemporaryDirectory() as folder, quiet(offline=data is not None):
+        n_shots = {name: entry.n_shot for name, entry in entry_of.items()}
+        loaded = load_tasks(n_shots, data=data, folder=Path(folder))
+        required = [name for name, entry in entry_of.items() if not entry.optional]
+        if reason := missing(loaded.absent, required, suite.name):
+            raise ConfigError(f"{reason} Add the data, or leave the task out of the suite.")
+        limits = {name: _least(entry_of[name].limit, limit) for name in loaded.tasks}
+        scores = _evaluate(model, tokenizer, loaded.tasks, limits) if loaded.tasks else {}
+    results = {}
+    for name, group in groups.items():
+        members = {member: scores[member] for member in group.members if member in scores}
+        if members:
+            alone = group.members == (name,)
+            results[name] = members[name] if alone else group_score(members, by_size=group.by_size)
+    return SuiteResult(suite=suite.name, tasks=results, absent=loaded.absent)
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _evaluate(
+    model: TokenModel, tokenizer: Any, tasks: dict[str, Any], limits: dict[str, int | None]
+) -> dict[str, TaskScore]:
+    from lm_eval.evaluator import evaluate
+
+    from genesys.evaluate.harness.adapter import HarnessModel
+
+    samples = {}
+    for name, task in tasks.items():
+        task.set_fewshot_seed(FEWSHOT_SEED)
+        n = len(task.eval_docs)
+        n_asked = _least(limits[name], n) or n
+        if n_asked < n:
+            samples[name] = [i * n // n_asked for i in range(n_asked)]
+    found = evaluate(
+        HarnessModel(model, tokenizer), {"tasks": tasks}, samples=samples, log_samples=True, bootstrap_iters=0
+    )
+    scores = {}
+    for name, task in tasks.items():
+        score = task_score(task, found["results"][name], found["samples"][name])
+        if score is None:
+            raise ConfigError(f"Cannot score task {name!r}: its definition has no accuracy. Leave it out of the suite.")
+        scores[name] = score
+    return scores
+
+
+@contextmanager
+def quiet(*, offline: bool) -> Iterator[None]:
+    """Keep lm-eval and its data sets from printing progress, and, if `offline`, from the network.
+
+    Loading local files would otherwise still be counted at the hub, a call with a timeout of seconds each.
+    """
+    import lm_eval.api.task as lm_eval_task
+
+    log, data_sets = logging.getLogger("lm_eval"), lm_eval_task.datasets
+    bars = data_sets.are_progress_bars_disabled()
+    with ExitStack() as undo:
+        undo.callback(log.setLevel, log.level)
+        log.setLevel(logging.ERROR)
+        undo.callback(data_sets.disable_progress_bars if bars else data_sets.enable_progress_bars)
+        data_sets.disable_progress_bars()
+        undo.enter_context(_replaced(lm_eval_task, "tqdm", lambda rows, **_: rows))
+        if offline:
+            undo.enter_context(_replaced(data_sets.config, "HF_HUB_OFFLINE", True))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

@@ -1,0 +1,178 @@
+"""lm-eval's bundled task definitions, found by name, with their data from the hub or from a local folder.
+
+A local folder holds `<task>/<split>.jsonl` or `.jsonl.gz`, one JSON object a line in the schema of the hub's data set.
+A definition is used as it is installed: we write a file that includes it and names another source of data.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from genesys.errors import ConfigError, suggest
+
+_NAMED = re.compile(r"^(task|group): *[\"']?([^\s\"'\[]+)[\"']? *(?:#.*)?$", re.MULTILINE)
+_SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Tasks that give one figure together: the mean over members, or over documents if `by_size`."""
+
+    members: tuple[str, ...]
+    by_size: bool = False
+    include: str | None = None
+
+
+@dataclass(slots=True)
+class LoadedTasks:
+    """lm-eval's task objects by name, and why each of the others is absent."""
+
+    tasks: dict[str, Any] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def definitions() -> Mapping[tuple[Literal["task", "group"], str], Path]:
+    """The installed file that defines each task and group.
+
+    Read as text: lm-eval's own index of its 14,000 files takes ten times as long.
+
+    Raises:
+        ConfigError: lm-eval is not installed.
+    """
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("Cannot run tasks: lm-eval is not installed. Install 'genesys-evolution[eval]'.")
+    found: dict[Any, Path] = {}
+    for path in sorted(Path(spec.submodule_search_locations[0], "tasks").rglob("*.yaml")):
+        for kind, name in _NAMED.findall(path.read_text(encoding="utf-8")):
+            found.setdefault((kind, name), path)
+    return found
+
+
+@cache
+def _own_groups() -> dict[str, Group]:
+    text = (files("genesys.evaluate.harness") / "groups.yaml").read_text(encoding="utf-8")
+    return {
+        name: Group(members=tuple(group["members"]), include=group.get("include"))
+        for name, group in yaml.safe_load(text).items()
+    }
+
+
+def resolve(name: str) -> Group:
+    """The tasks behind a name; a task is its own only member.
+
+    Raises:
+        ConfigError: No task or group has that name, or the group holds more than names of tasks.
+    """
+    if name in _own_groups():
+        return _own_groups()[name]
+    if ("task", name) in definitions():
+        return Group(members=(name,))
+    if ("group", name) not in definitions():
+        known = {*_own_groups(), *(known for _, known in definitions())}
+        raise ConfigError(
+            f"Cannot run task {name!r}: expected a task or group of the installed lm-eval.{suggest(name, known)}"
+        )
+    data = yaml.safe_load(definitions()["group", name].read_text(encoding="utf-8"))
+    members, metrics = data["task"], data.get("aggregate_metric_list") or [{}]
+    if any(("task", member) not in definitions() for member in members if isinstance(member, str)) or not all(
+        isinstance(member, str) for member in members
+    ):
+        raise ConfigError(
+            f"Cannot run group {name!r}: it holds more than names of tasks. Name its tasks in a suite of your own."
+        )
+    return Group(members=tuple(members), by_size=bool(metrics[0].get("weight_by_size", True)))
+
+
+def _include(name: str, *, local: bool) -> Path | None:
+    """The file that defines a task; of our own groups, where there is local data, the group's template."""
+    path = definitions().get(("task", name))
+    for group in _own_groups().values():
+        if path is None and local and name in group.members and group.include:
+            return definitions()["task", "arc_easy"].parents[1] / group.include
+    return path
+
+
+def load_tasks(n_shots: Mapping[str, int | None], *, data: Path | None, folder: Path) -> LoadedTasks:
+    """Load tasks, each by its name in lm-eval.
+
+    Args:
+        n_shots: The tasks, each with its number of solved examples (None: as defined).
+        data: Folder of local data; None loads from the hub, through lm-eval's own definitions.
+        folder: Where to write; must outlive the tasks.
+    """
+    from lm_eval.tasks import TaskManager
+
+    paths = {name: _include(name, local=data is not None) for name in n_shots}
+    includes = {name: {"include": str(path), "task": name, "tag": []} for name, path in paths.items() if path}
+    bundled = TaskManager(include_path=_write(folder / "bundled", includes), include_defaults=False).task_index
+    loaded, wanted = LoadedTasks(), {}
+    for name, n_shot in n_shots.items():
+        try:
+            if name not in bundled:
+                raise _Absent("lm-eval defines no such task on the hub")
+            source = {} if data is None else _local(name, data, bundled[name].cfg, n_shot, folder)
+        except _Absent as error:
+            loaded.absent[name] = str(error)
+            continue
+        shots = {} if n_shot is None else {"num_fewshot": n_shot}
+        wanted[name] = includes[name] | source | shots
+    manager = TaskManager(include_path=_write(folder / "wanted", wanted), include_defaults=False)
+    for name in wanted:
+        try:
+            loaded.tasks[name] = manager.load(name)["tasks"][name]
+        except Exception as error:  # whatever a definition imports, and whatever the hub answers
+            loaded.absent[name] = f"lm-eval cannot load it: {type(error).__name__}: {' '.join(str(error).split())}"
+    return loaded
+
+
+class _Absent(Exception):
+    """Why a task cannot be had."""
+
+
+def _local(name: str, data: Path, bundled: Mapping[str, Any], n_shot: int | None, folder: Path) -> dict[str, Any]:
+    """The definition's keys that name another source of data."""
+    paths = [*(data / name).glob("*.jsonl"), *(data / name).glob("*.jsonl.gz")]
+    splits = {path.name.split(".")[0]: str(path.resolve()) for path in sorted(paths)}
+    if "class" in bundled:
+        raise _Absent("lm-eval defines it as a program that reads the hub only")
+    scored = [bundled[key] for key in ("test_split", "validation_split") if bundled.get(key)]
+    if not set(scored) & set(splits):
+        raise _Absent(f"no {' or '.join(scored)}.jsonl[.gz] in {name!r} of the local data")
+    n_examples = bundled.get("num_fewshot") or 0 if n_shot is None else n_shot
+    if n_examples and bundled.get("fewshot_split", bundled.get("training_split")) not in splits:
+        raise _Absent(f"no split to take {n_examples} solved examples from in {name!r} of the local data")
+    return {
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": splits, "cache_dir": str(folder / "cache")},
+        **{key: None for key in _SPLITS if bundled.get(key) and bundled[key] not in splits},
+    }
+
+
+def _write(folder: Path, definitions_by_name: Mapping[str, Mapping[str, Any]]) -> str:
+    """A folder with one file a definition."""
+    folder.mkdir()
+    for name, definition in definitions_by_name.items():
+        (folder / f"{name}.yaml").write_text(json.dumps(definition), encoding="utf-8")  # JSON is YAML
+    return str(folder)
+
+
+def missing(absent: Mapping[str, str], required: Sequence[str], suite: str) -> str:
+    """Why a suite cannot run, in one sentence; "" when nothing that it requires is absent."""
+    names = [name for name in required if name in absent]
+    if not names:
+        return ""
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"Cannot run suite {suite!r}: no {names[0]!r}{more}: {absent[names[0]]}."
