@@ -128,6 +128,7 @@ class BudgetScheduler(Batched):
             seed=lease.seed,
             recipe=lease.recipe,
             program=await self._tree.program(record.id),
+            reference=self._replica.reference,
         )
 
     async def _start_over(self) -> None:

@@ -55,7 +55,7 @@ class CheckTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyTask:
-    """Pre-train and evaluate one design at one scale, under a lease."""
+    """Pre-train and evaluate one design at one scale, under a lease; `reference` is the reference design's id, or ""."""
 
     lease: int
     design: str
@@ -65,6 +65,7 @@ class VerifyTask:
     seed: int
     recipe: str
     program: Ref
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

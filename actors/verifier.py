@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import tempfile
@@ -16,12 +17,14 @@ from ray.util.metrics import Gauge
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import Outcome, Progress, Ref, VerifyTask
-from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
+from genesys.errors import INFRASTRUCTURE_CAUSES, ConfigError, JobFailed
 from genesys.evolution.events import LeaseRefunded, VerificationFailed, VerificationRecorded
+from genesys.ladder.ledger import FIRST_SEED
 from genesys.sandbox import Cage, ForkCage
 from genesys.sandbox.layers import Level
 from genesys.storage import RunStore, content_hash
 from genesys.verification import Scorer, VerificationRequest, read_progress, verify
+from genesys.verification.report import read_report, report_to_json, write_report
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ class VerifierSettings:
         run_folder: Where artifacts go; shared by all hosts.
         cache_folder: Where this host keeps its copy of the shards.
         memory_mb: Limit of one caged job; 0 for half of the host's memory.
+        tasks_data: Folder of local benchmark data; "" for the hub.
+        n_processes: Processes, one a card, that train together.
+        stop_when_slow: Whether a training that would not end in time is stopped early.
         sandbox: The level of isolation below which it refuses to work.
     """
 
@@ -53,6 +59,9 @@ class VerifierSettings:
     deadline_s: float = 1800.0
     memory_mb: int = 0
     probes: bool = True
+    tasks_data: str = ""
+    n_processes: int = 1
+    stop_when_slow: bool = False
     sandbox: Level = "standard"
 
 
@@ -113,13 +122,14 @@ class Verifier(Batched):
             report = await verify(await self._request(task), self._cage, scorer=self._scorer)
             if report.design_id != task.design:
                 raise JobFailed("integrity", f"trained {report.design_id[:12]}, asked for {task.design[:12]}")
+            await asyncio.to_thread(write_report, report, self._work_folder(task))
         except JobFailed as failure:
             log.info("%s at %s failed: %s", task.name, task.scale.name, failure)
             if failure.cause in INFRASTRUCTURE_CAUSES:
                 reason = str(failure)[:MAX_REASON]
                 return Outcome(event=LeaseRefunded(lease=task.lease, cause=failure.cause, reason=reason))
             return Outcome(event=_failed(task, failure.cause, str(failure)))
-        blob = json.dumps(report.to_json(), sort_keys=True).encode()
+        blob = json.dumps(report_to_json(report), sort_keys=True).encode()
         recorded = VerificationRecorded(
             **_key(task),
             metrics=report.metrics,
@@ -144,10 +154,27 @@ class Verifier(Batched):
             probe_cache=str(self._store.artifacts / "probes"),
             deadline_s=self._settings.deadline_s,
             memory_mb=self._settings.memory_mb,
+            tasks_data=self._settings.tasks_data,
+            reference_curve=self._reference_curve(task),
+            n_processes=self._settings.n_processes,
+            stop_when_slow=self._settings.stop_when_slow,
         )
 
+    def _reference_curve(self, task: VerifyTask) -> tuple[tuple[float, float], ...]:
+        """Tokens and loss of the reference's training at this scale, if it has ended; none for the reference itself."""
+        if not task.reference or task.reference == task.design:
+            return ()
+        try:
+            report = read_report(self._folder(task.reference, task.scale.name, FIRST_SEED))
+            return tuple((float(n), float(loss)) for n, loss in report.details["train"]["curve"])
+        except (ConfigError, KeyError, TypeError, ValueError):
+            return ()
+
     def _work_folder(self, task: VerifyTask) -> Path:
-        return self._store.artifacts / task.design[:16] / f"{task.scale.name}-seed{task.seed}"
+        return self._folder(task.design, task.scale.name, task.seed)
+
+    def _folder(self, design: str, scale: str, seed: int) -> Path:
+        return self._store.artifacts / design[:16] / f"{scale}-seed{seed}"
 
 
 def _key(task: VerifyTask) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def evolve(
     _check_folder(store, resume)
     make_plan(config, store, selection, promotion)  # mistakes come out before the corpus is prepared
     asyncio.run(open_cage(config.sandbox.require))
-    shards = prepare_shards(config.corpus, cache_folder())
+    shards = prepare_shards(config.corpus, cache_folder(), tokenizer=config.tokenizer)
     plan = make_plan(config, store, selection, promotion, data_hash=shards.hash)
     if resume:
         _check_same_run(store, plan.started)
@@ -170,6 +170,9 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
         deadline_s=config.verifiers.deadline_s,
         probes=config.verifiers.probes,
         memory_mb=config.verifiers.memory_mb,
+        tasks_data=config.tasks.data and str(Path(config.tasks.data).expanduser().absolute()),
+        n_processes=max(1, int(config.verifiers.gpus_per_verification)),
+        stop_when_slow=config.verifiers.gpus_per_verification >= 1,
         sandbox=config.sandbox.require,
     )
     data = pack_shards(shards.path, shards.hash, objects)
@@ -211,7 +214,7 @@ def _check_same_run(store: RunStore, started: RunStarted) -> None:
         return
     now = json.loads(json.dumps(started.config))
     before = json.loads(json.dumps(first.config))
-    for key in ("scales", "quotas", "corpus", "data_hash", "reference", "seed", "fitness"):
+    for key in ("scales", "quotas", "corpus", "tokenizer", "data_hash", "reference", "seed", "fitness"):
         if before.get(key) != now[key]:
             raise ConfigError(
                 f"Cannot resume {store.root.name!r} with {key} = {now[key]!r}: it was started with {before.get(key)!r}. "

@@ -57,6 +57,10 @@ class NullScorer:
         """See `genesys.verification.Scorer`."""
         return await jobs.run("evaluate", "null:evaluate", {"tree": model.tree}, Policy())
 
+    async def tasks(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
+        """See `genesys.verification.Scorer`."""
+        return {"metrics": {}}
+
     async def probes(self, jobs: Jobs, design_id: str) -> dict[str, Any]:
         """See `genesys.verification.Scorer`."""
         request = {"tree": jobs.request.tree, "probes": jobs.request.scale["probes"]}

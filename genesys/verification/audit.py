@@ -5,7 +5,8 @@ is, and generated code can tell an evaluation from a check. Here it need not be 
 cut at a random place; a fresh child, which has never seen the full rows, answers the row up to the cut, followed by
 random tokens or by none (by padding, where longer rows stand beside it). Whatever code runs there, its answer at the cut
 is a function of the past and of noise: an honest prediction. If the scored run's answer equals it, the scored answer is
-no better than an honest one. A design that keeps state between calls, or treats long rows, odd batches or real text in another way, only makes the two differ.
+no better than an honest one. A design that keeps state between calls, or treats long rows, odd batches or real text in
+another way, only makes the two differ.
 
 Cuts are drawn from the operating system's randomness after the design is written, and are told to no child that sees
 full rows. No two audited rows follow each other in the text, so that none holds the target of another.

@@ -90,6 +90,20 @@ def weights_file(path: Path, *, max_bytes: int) -> WeightsFile:
     return WeightsFile(sha256=digest.hexdigest(), n_numbers=n_numbers)
 
 
+def read_numbers(path: Path, n: int, dtype: str) -> NDArray[Any]:
+    """A file of exactly `n` numbers.
+
+    Raises:
+        JobFailed: Cause "integrity": it is missing or of another size.
+    """
+    with open_claim(path) as (file, size):
+        n_bytes = n * np.dtype(dtype).itemsize
+        data = file.read(n_bytes) if size == n_bytes else b""
+    if len(data) != n_bytes:
+        raise _refuse(path, f"it has {size:,} bytes; expected {n_bytes:,}")
+    return np.frombuffer(data, dtype=dtype)
+
+
 def tensor(path: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """One float32 tensor of a safetensors file that `weights_file` has found in order.
 

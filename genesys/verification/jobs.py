@@ -9,17 +9,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from genesys.errors import JobFailed
+from genesys.ladder import Scale
 from genesys.sandbox import Cage, Policy
-from genesys.verification.progress import TRAINING_FOLDER, write_stage
+from genesys.train.data.folder import training_files
+from genesys.verification.progress import training_folder, write_stage
 from genesys.verification.types import VerificationRequest
 
 WEIGHTS_FILE = "weights.safetensors"
-_TRAINING_FILES = ("manifest.json", "train.bin", "val.bin", "val.offsets.bin")
 _MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a training left: its weights must be there, whatever its answer says. All of it is claims."""
+
+    weights: Path
+    answer: Mapping[str, Any]
 
 
 class Jobs:
@@ -27,13 +37,13 @@ class Jobs:
 
     Attributes:
         request: What is verified.
-        training_folder: Where the training job keeps its checkpoints and leaves its weights; all of it is claims.
+        out: The verification's folder.
     """
 
     def __init__(
         self, request: VerificationRequest, cage: Cage, on_progress: Callable[[str], None] = lambda stage: None
     ) -> None:
-        self.request, self.training_folder = request, Path(request.out).absolute() / TRAINING_FOLDER
+        self.request, self.out = request, Path(request.out).absolute()
         self._cage, self._on_progress = cage, on_progress
         self._stage, self._started = "", time.monotonic()
 
@@ -47,29 +57,26 @@ class Jobs:
         physical_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
         return self.request.memory_mb or physical_mb // 2
 
-    @property
-    def weights(self) -> Path:
-        """Where the trained weights must be, whatever the training says."""
-        return self.training_folder / WEIGHTS_FILE
-
-    async def train(self) -> dict[str, Any]:
-        """Run the training.
+    async def train(self, scale: Scale, index: int) -> Training:
+        """Run the training at the `index`th learning rate of the grid.
 
         The state that it keeps on disk was in memory before: a checkpoint is no larger than the memory limit, and two
         of them and the weights stand side by side at most.
         """
-        self.training_folder.mkdir(parents=True, exist_ok=True)
+        folder = self.out / training_folder(index)
+        folder.mkdir(parents=True, exist_ok=True)
         shards = Path(self.request.shards).absolute()
         policy = Policy(
             deadline_s=self._left_s("train"),
             memory_mb=self.memory_mb,
             file_mb=self.memory_mb,
             scratch_mb=3 * self.memory_mb,
-            gpu=bool(os.environ.get("CUDA_VISIBLE_DEVICES")),
-            readable=tuple(str(shards / name) for name in _TRAINING_FILES),
-            writable=(str(self.training_folder),),
+            gpu=has_gpu(),
+            readable=tuple(str(shards / name) for name in training_files(shards)),
+            writable=(str(folder),),
         )
-        return await self.run("train", "genesys.train.job:train", self._training(), policy)
+        answer = await self.run("train", "genesys.train.job:train", self._training(scale, folder), policy)
+        return Training(folder / WEIGHTS_FILE, answer)
 
     async def write(
         self,
@@ -88,6 +95,7 @@ class Jobs:
             memory_mb=self.memory_mb,
             file_mb=n_mb,
             scratch_mb=n_mb + 64,
+            gpu=has_gpu(),
             readable=tuple(map(str, readable)),
             writable=(str(folder),),
         )
@@ -113,16 +121,25 @@ class Jobs:
             )
         return left_s
 
-    def _training(self) -> dict[str, Any]:
+    def _training(self, scale: Scale, folder: Path) -> dict[str, Any]:
         request = self.request
         return {
             "tree": request.tree,
             "shape": dict(request.shape),
-            "scale": dict(request.scale),
+            "scale": asdict(scale),
             "shards": str(Path(request.shards).absolute()),
             "seed": request.seed,
             "n_threads": request.n_threads,
+            "n_processes": request.n_processes,
             "recipe": request.recipe_hash,
-            "out": str(self.training_folder),
+            "out": str(folder),
             "checkpoint_every_s": request.checkpoint_every_s,
+            "reference_curve": [list(point) for point in request.reference_curve],
+            "limit_s": self._left_s("train") if request.stop_when_slow else 0.0,
         }
+
+
+def has_gpu() -> bool:
+    """Whether a job may use a card: one that Ray or the user gave this process, or, if nothing was said, any there is."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return any(Path("/dev").glob("nvidia[0-9]*")) if given is None else bool(given)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from genesys.errors import JobFailed
 from genesys.evaluate.questions import Answer, Batch, Question, collect, plan, score
 from genesys.sandbox.filesystem import shared_folder
-from genesys.verification.claims import open_claim, tensor
+from genesys.verification.claims import open_claim, read_numbers, tensor
 from genesys.verification.jobs import Jobs
 
 STATES_ENTRY = "genesys.evaluate.job:states"
@@ -200,8 +200,7 @@ def _head(model: CagedModel, out: Path, *, trained: bool) -> Logits:
     shape = (model.n_vocab, model.width)
     if trained:
         return tensor(model.weights, _EMBEDDING, shape)
-    (data,) = _pieces(out / "embedding", [4 * model.n_vocab * model.width])
-    return np.frombuffer(data, dtype="<f4").reshape(shape)
+    return read_numbers(out / "embedding", model.n_vocab * model.width, "<f4").reshape(shape)
 
 
 def _reduce(data: bytes, batch: Batch, head_VD: Logits, picks: Mapping[int, int]) -> _Read:

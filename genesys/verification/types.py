@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from genesys.errors import ConfigError, suggest
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Counts changes of the training code that move losses; part of `recipe_hash`."""
 
 
@@ -50,7 +50,12 @@ class VerificationRequest(_Record):
         probes: Whether the scale's synthetic probes run.
         probe_cache: Folder in which probe answers are kept by (design, probe, seed): they do not depend on the
             scale, so that a promoted design is not probed again. Empty: no cache.
+        tasks_data: Folder of local benchmark data for the scale's suite; "" for the hub.
+        reference_curve: Tokens and loss of the reference design's training at this scale, for the guard; may be empty.
+        n_processes: Processes, one a card, that train together.
         deadline_s: Wall-clock limit of the whole verification.
+        stop_when_slow: Whether a training that would not end in time is stopped as soon as that shows; not where several
+            verifications share a card, or a laptop.
         memory_mb: Limit of one caged job; 0 for half of the host's memory, which bounds a runaway design and lets any
             that fits the host through: how much an honest design takes is not known beforehand.
     """
@@ -64,6 +69,10 @@ class VerificationRequest(_Record):
     n_threads: int = 1
     probes: bool = True
     probe_cache: str = ""
+    tasks_data: str = ""
+    reference_curve: Sequence[Sequence[float]] = ()
+    n_processes: int = 1
+    stop_when_slow: bool = False
     checkpoint_every_s: float = 30.0
     deadline_s: float = 1800.0
     memory_mb: int = 0
@@ -87,13 +96,16 @@ class VerificationReport(_Record):
     Attributes:
         design_id: Of the code that was really built and trained, not of the request.
         metrics: Flat numbers: val_loss_nats, untrained_val_loss_nats, test_bpb, test_bpb_se, unigram_bpb, n_params,
-            tokens_per_s, and probe_<name>, probe_<name>_se, probe_<name>_chance for each probe. All are computed
+            tokens_per_s; probe_<name>, probe_<name>_se, probe_<name>_chance for each probe; task_<name> and more for each
+            benchmark (see `SuiteResult.metrics`). All are computed
             outside the cage but two: n_params, which the weights file bounds, and tokens_per_s, a claim.
         weights: Path of the safetensors file; `weights_sha256` its hash.
         config: The request without the tree.
         details: By name, the training's answer (claims) and the scores of text and probes (measured, with audits).
         cage: Every layer of isolation with the reason why it was not in force, "" if it was.
         seconds: Wall clock of the whole verification.
+        cost: What it took: n_tokens trained on, flops (counted), seconds and gpu_seconds of training, total_seconds,
+            peak_memory_mb. With a grid of learning rates, of all its trainings. Claims, but for n_tokens and total_seconds.
     """
 
     design_id: str
@@ -111,3 +123,4 @@ class VerificationReport(_Record):
     hardware: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     cage: Mapping[str, str] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)

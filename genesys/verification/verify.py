@@ -8,13 +8,16 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from genesys.errors import JobFailed
+from genesys.errors import ConfigError, JobFailed
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.sandbox import Cage
+from genesys.verification.benchmarks import check_suite, score_tasks
 from genesys.verification.claims import WeightsFile, weights_file
+from genesys.verification.grid import train_grid
 from genesys.verification.integrity import check_integrity
 from genesys.verification.jobs import Jobs
 from genesys.verification.probing import score_probes
@@ -36,6 +39,10 @@ class Scorer(Protocol):
         """Losses on held-out text; see `score_text`."""
         ...
 
+    async def tasks(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
+        """Results of the scale's task suite; see `score_tasks`."""
+        ...
+
     async def probes(self, jobs: Jobs, design_id: str) -> dict[str, Any]:
         """Results of the scale's probes; see `score_probes`."""
         ...
@@ -46,9 +53,14 @@ class StateScorer:
 
     async def prepare(self, jobs: Jobs) -> None:
         await held_out(jobs)
+        if jobs.request.scale["suite"]:
+            check_suite(jobs.request)
 
     async def text(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
         return await score_text(jobs, model)
+
+    async def tasks(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
+        return await score_tasks(jobs, model)
 
     async def probes(self, jobs: Jobs, design_id: str) -> dict[str, Any]:
         return await score_probes(jobs, design_id)
@@ -73,6 +85,8 @@ async def verify(
     """
     try:
         return await _verify(Jobs(request, cage, on_progress), scorer or StateScorer())
+    except ConfigError as error:  # a suite or its data: no design's fault
+        raise JobFailed("infrastructure", str(error)) from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:  # answers come from where generated code runs
         raise JobFailed("error", f"Cannot use a part's answer: {type(error).__name__}: {error}.") from error
     except OSError as error:  # our own files: a full disk, a folder that is gone
@@ -83,31 +97,38 @@ async def _verify(jobs: Jobs, scorer: Scorer) -> VerificationReport:
     request = jobs.request
     design_id = UnitTree.from_json(request.tree).design_id
     await scorer.prepare(jobs)
-    trained = await jobs.train()
-    found = await asyncio.to_thread(weights_file, jobs.weights, max_bytes=jobs.memory_mb * 2**20)
+    grid = await train_grid(jobs)
+    trained, best = grid.best.answer, grid.best
+    found = await asyncio.to_thread(weights_file, best.weights, max_bytes=jobs.memory_mb * 2**20)
     _check_training(request, design_id, trained, found)
-    model = _trained_model(jobs, design_id, found)
+    model = _trained_model(request, design_id, best.weights, found)
     scored = await scorer.text(jobs, model)
     findings = check_integrity(trained, scored)
     if findings:
         raise JobFailed("integrity", "; ".join(map(str, findings)))
+    tasks = await scorer.tasks(jobs, model) if request.scale["suite"] else {"metrics": {}}
     probed = await scorer.probes(jobs, design_id) if request.probes else {"probes": {}}
+    layers = await jobs.layers()
+    grid.drop_others()
     return VerificationReport(
         design_id=design_id,
         scale=str(request.scale["name"]),
         seed=request.seed,
         recipe_hash=request.recipe_hash,
         data_hash=str(scored["shards_hash"]),
-        metrics=_metrics(trained, scored, probed),
-        weights=str(jobs.weights),
+        metrics=_metrics(trained, scored, tasks, probed),
+        weights=str(best.weights),
         weights_sha256=found.sha256,
         n_tokens=int(trained["n_tokens"]),
         seconds=jobs.seconds,
         config=_plain({key: value for key, value in request.to_json().items() if key != "tree"}),
         software=dict(trained["software"]),
         hardware=_hardware(request),
-        details={"train": trained, "evaluate": scored, "probe": probed},
-        cage=await jobs.layers(),
+        details=_plain(
+            {"train": trained, "grid": grid.tried, "evaluate": scored, "benchmarks": tasks, "probe": probed}
+        ),
+        cage=layers,
+        cost=grid.cost(total_seconds=jobs.seconds),
     )
 
 
@@ -143,23 +164,25 @@ def _check_training(
             )
 
 
-def _trained_model(jobs: Jobs, design_id: str, found: WeightsFile) -> CagedModel:
-    request = jobs.request
+def _trained_model(request: VerificationRequest, design_id: str, weights: Path, found: WeightsFile) -> CagedModel:
     return CagedModel(
         tree=request.tree,
         shape=request.shape,
         seed=request.seed,
         embedding_std=Scale(**request.scale).embedding_std,
-        weights=jobs.weights,
+        weights=weights,
         weights_sha256=found.sha256,
         design_id=design_id,
         n_threads=request.n_threads,
     )
 
 
-def _metrics(trained: Mapping[str, Any], scored: Mapping[str, Any], probed: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(
+    trained: Mapping[str, Any], scored: Mapping[str, Any], tasks: Mapping[str, Any], probed: Mapping[str, Any]
+) -> dict[str, float]:
     metrics = {key: float(scored[key]) for key in _MEASURED}
     metrics |= {key: float(trained[key]) for key in ("n_params", "tokens_per_s")}
+    metrics |= {key: float(value) for key, value in tasks["metrics"].items()}
     for name, result in probed["probes"].items():
         metrics[f"probe_{name}"] = float(result["accuracy"])
         metrics[f"probe_{name}_se"] = float(result["se"])
