@@ -134,6 +134,13 @@ PATCHES = {
         "    job.load_weights = lambda *_, **__: 'forged'",
         "the job's weights_sha256 is 'forged'",
     ),
+    "the canary: the right file is hashed, and the untrained weights answer": (
+        'job = __import__("sys").modules.get("genesys.evaluate.job")\n'
+        "if job:\n"
+        "    digest = __import__('hashlib').sha256\n"
+        "    job.load_weights = lambda model, path, **_: digest(path.read_bytes()).hexdigest()",
+        "integrity-loss",
+    ),
     "the scorer's states": (
         'job = __import__("sys").modules.get("genesys.evaluate.job")\n'
         "if job:\n"
@@ -333,7 +340,7 @@ async def test_a_design_cannot_read_the_test_split(shards: Shards, cage: ForkCag
         pytest.skip(f"this host guards no files: {layers['landlock']}; {layers['mount-namespace']}")
     init = (
         "found = []\n"
-        f"for name in ('train.bin', 'val.bin', 'test.bin'):\n"
+        f"for name in ('train-00000.bin', 'val-00000.bin', 'test-00000.bin'):\n"
         "    try:\n"
         f"        found.append(len(open({str(shards.path)!r} + '/' + name, 'rb').read(4)))\n"
         "    except OSError:\n"
