@@ -91,7 +91,9 @@ class HarnessModel(TemplateLM):  # type: ignore[misc] # lm_eval has no types
         """Greedy text after each context, up to the first of its stop strings, the end of text, or its length."""
         end_mark = self._tokens.decode(np.array([self.eot_token_id]))
         context = self._model.context
-        texts = [_Generation(text, options, end_mark, self._tokens, context) for text, options in (r.args for r in requests)]
+        texts = [
+            _Generation(text, options, end_mark, self._tokens, context) for text, options in (r.args for r in requests)
+        ]
         while live := [text for text in texts if text.n_left]:
             n = min(_CHUNK, *(text.n_left for text in live))
             for text, added in zip(live, self._model.extend([text.prompt for text in live], n), strict=True):
@@ -115,7 +117,7 @@ class _Generation:
             raise ConfigError("Cannot generate by sampling: expected do_sample: false. Answers here are greedy.")
         self._stops = [stop for stop in handle_stop_sequences(options["until"], eos=end_mark) if stop]
         self.n_left = options["max_gen_toks"]
-        n_prompt = max(context - self.n_left, context // 2)
+        n_prompt = context - self.n_left if self.n_left < context else context // 2
         self._tokenizer = tokenizer
         self._prompt = tokenizer.encode(text or end_mark)[-n_prompt:]
         self._added = self._prompt[:0]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from genesys.errors import ConfigError
 from genesys.evaluate.harness.scores import SuiteResult, TaskScore, group_score, task_score
-from genesys.evaluate.harness.sources import definitions, load_tasks, missing, resolve
+from genesys.evaluate.harness.sources import definitions, load_tasks, missing, resolve, spread
 from genesys.evaluate.harness.suites import Suite, load_suite
 from genesys.evaluate.questions import TokenModel
 
@@ -39,14 +41,17 @@ def run_suite(
     if data is not None and not data.is_dir():
         raise ConfigError(f"Cannot run suite {suite.name!r} on local data: {str(data)!r} is no folder.")
     groups = {entry.task: resolve(entry.task) for entry in suite.tasks}
-    entry_of = {name: entry for entry in suite.tasks for name in groups[entry.task].members}
+    asked = {
+        name: replace(entry, limit=_least(entry.limit, limit))
+        for entry in suite.tasks
+        for name in groups[entry.task].members
+    }
     with TemporaryDirectory() as folder, quiet(offline=data is not None):
-        n_shots = {name: entry.n_shot for name, entry in entry_of.items()}
-        loaded = load_tasks(n_shots, data=data, folder=Path(folder))
-        required = [name for name, entry in entry_of.items() if not entry.optional]
+        loaded = load_tasks(asked, data=data, folder=Path(folder))
+        required = [name for name, entry in asked.items() if not entry.optional]
         if reason := missing(loaded.absent, required, suite.name):
             raise ConfigError(f"{reason} Add the data, or leave the task out of the suite.")
-        limits = {name: _least(entry_of[name].limit, limit) for name in loaded.tasks}
+        limits = {name: asked[name].limit for name in loaded.tasks}
         scores = _evaluate(model, tokenizer, loaded.tasks, limits) if loaded.tasks else {}
     results = {}
     for name, group in groups.items():
@@ -71,10 +76,8 @@ def _evaluate(
     samples = {}
     for name, task in tasks.items():
         task.set_fewshot_seed(FEWSHOT_SEED)
-        n = len(task.eval_docs)
-        n_asked = _least(limits[name], n) or n
-        if n_asked < n:
-            samples[name] = [i * n // n_asked for i in range(n_asked)]
+        if limits[name] is not None:
+            samples[name] = spread(len(task.eval_docs), limits[name])
     found = evaluate(
         HarnessModel(model, tokenizer), {"tasks": tasks}, samples=samples, log_samples=True, bootstrap_iters=0
     )
@@ -89,11 +92,13 @@ def _evaluate(
 
 @contextmanager
 def quiet(*, offline: bool) -> Iterator[None]:
-    """Keep lm-eval and its data sets from printing progress, and, if `offline`, from the network.
+    """Keep lm-eval and its data sets from printing progress, from compiling a template anew for each document (half of
+    its time), and, if `offline`, from the network.
 
     Loading local files would otherwise still be counted at the hub, a call with a timeout of seconds each.
     """
     import lm_eval.api.task as lm_eval_task
+    from lm_eval.utils import env
 
     log, data_sets = logging.getLogger("lm_eval"), lm_eval_task.datasets
     bars = data_sets.are_progress_bars_disabled()
@@ -103,6 +108,7 @@ def quiet(*, offline: bool) -> Iterator[None]:
         undo.callback(data_sets.disable_progress_bars if bars else data_sets.enable_progress_bars)
         data_sets.disable_progress_bars()
         undo.enter_context(_replaced(lm_eval_task, "tqdm", lambda rows, **_: rows))
+        undo.enter_context(_replaced(env, "from_string", cache(env.from_string)))
         if offline:
             undo.enter_context(_replaced(data_sets.config, "HF_HUB_OFFLINE", True))
         yield

@@ -6,6 +6,7 @@ A definition is used as it is installed: we write a file that includes it and na
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import re
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import yaml
 
 from genesys.errors import ConfigError, suggest
+from genesys.evaluate.harness.suites import SuiteTask
 
 _NAMED = re.compile(r"^(task|group): *[\"']?([^\s\"'\[]+)[\"']? *(?:#.*)?$", re.MULTILINE)
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -95,38 +97,29 @@ def resolve(name: str) -> Group:
     return Group(members=tuple(members), by_size=bool(metrics[0].get("weight_by_size", True)))
 
 
-def _include(name: str, *, local: bool) -> Path | None:
-    """The file that defines a task; of our own groups, where there is local data, the group's template."""
-    path = definitions().get(("task", name))
-    for group in _own_groups().values():
-        if path is None and local and name in group.members and group.include:
-            return definitions()["task", "arc_easy"].parents[1] / group.include
-    return path
-
-
-def load_tasks(n_shots: Mapping[str, int | None], *, data: Path | None, folder: Path) -> LoadedTasks:
+def load_tasks(asked: Mapping[str, SuiteTask], *, data: Path | None, folder: Path) -> LoadedTasks:
     """Load tasks, each by its name in lm-eval.
 
     Args:
-        n_shots: The tasks, each with its number of solved examples (None: as defined).
-        data: Folder of local data; None loads from the hub, through lm-eval's own definitions.
+        asked: The tasks, with their entries in the suite.
+        data: Folder of local data, of which no more than an entry's limit is read; None loads from the hub, whole.
         folder: Where to write; must outlive the tasks.
     """
     from lm_eval.tasks import TaskManager
 
-    paths = {name: _include(name, local=data is not None) for name in n_shots}
+    paths = {name: _include(name, local=data is not None) for name in asked}
     includes = {name: {"include": str(path), "task": name, "tag": []} for name, path in paths.items() if path}
     bundled = TaskManager(include_path=_write(folder / "bundled", includes), include_defaults=False).task_index
     loaded, wanted = LoadedTasks(), {}
-    for name, n_shot in n_shots.items():
+    for name, entry in asked.items():
         try:
             if name not in bundled:
                 raise _Absent("lm-eval defines no such task on the hub")
-            source = {} if data is None else _local(name, data, bundled[name].cfg, n_shot, folder)
+            source = {} if data is None else _local(entry, bundled[name].cfg, data / name, folder)
         except _Absent as error:
             loaded.absent[name] = str(error)
             continue
-        shots = {} if n_shot is None else {"num_fewshot": n_shot}
+        shots = {} if entry.n_shot is None else {"num_fewshot": entry.n_shot}
         wanted[name] = includes[name] | source | shots
     manager = TaskManager(include_path=_write(folder / "wanted", wanted), include_defaults=False)
     for name in wanted:
@@ -141,24 +134,52 @@ class _Absent(Exception):
     """Why a task cannot be had."""
 
 
-def _local(name: str, data: Path, bundled: Mapping[str, Any], n_shot: int | None, folder: Path) -> dict[str, Any]:
+def _include(name: str, *, local: bool) -> Path | None:
+    """The file that defines a task; of our own groups, where there is local data, the group's template."""
+    path = definitions().get(("task", name))
+    for group in _own_groups().values():
+        if path is None and local and name in group.members and group.include:
+            return definitions()["task", "arc_easy"].parents[1] / group.include
+    return path
+
+
+def _local(entry: SuiteTask, bundled: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     """The definition's keys that name another source of data."""
-    paths = [*(data / name).glob("*.jsonl"), *(data / name).glob("*.jsonl.gz")]
-    splits = {path.name.split(".")[0]: str(path.resolve()) for path in sorted(paths)}
+    splits = {path.name.split(".")[0]: path for path in sorted([*data.glob("*.jsonl"), *data.glob("*.jsonl.gz")])}
     if "class" in bundled:
         raise _Absent("lm-eval defines it as a program that reads the hub only")
     scored = [bundled[key] for key in ("test_split", "validation_split") if bundled.get(key)]
-    if not set(scored) & set(splits):
-        raise _Absent(f"no {' or '.join(scored)}.jsonl[.gz] in {name!r} of the local data")
-    n_examples = bundled.get("num_fewshot") or 0 if n_shot is None else n_shot
+    split = next((split for split in scored if split in splits), None)
+    if split is None:
+        raise _Absent(f"no {' or '.join(scored)}.jsonl[.gz] in {data.name!r} of the local data")
+    n_examples = (bundled.get("num_fewshot") or 0) if entry.n_shot is None else entry.n_shot
     if n_examples and bundled.get("fewshot_split", bundled.get("training_split")) not in splits:
-        raise _Absent(f"no split to take {n_examples} solved examples from in {name!r} of the local data")
+        raise _Absent(f"no split to take {n_examples} solved examples from in {data.name!r} of the local data")
+    if entry.limit is not None:
+        splits[split] = _spread(splits[split], entry.limit, folder / f"{data.name}.{split}.jsonl")
     return {
         "dataset_path": "json",
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": splits, "cache_dir": str(folder / "cache")},
+        "dataset_kwargs": {
+            "data_files": {name: str(path.resolve()) for name, path in splits.items()},
+            "cache_dir": str(folder / "cache"),
+        },
         **{key: None for key in _SPLITS if bundled.get(key) and bundled[key] not in splits},
     }
+
+
+def _spread(source: Path, limit: int, target: Path) -> Path:
+    """A copy of a file of documents with some of its lines: loading a set whole costs more than asking a part."""
+    with gzip.open(source) if source.suffix == ".gz" else source.open("rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    target.write_bytes(b"".join(lines[i] for i in spread(len(lines), limit)))
+    return target
+
+
+def spread(n: int, limit: int | None) -> list[int]:
+    """At most `limit` of n documents, evenly over them."""
+    n_kept = n if limit is None else min(n, limit)
+    return [i * n // n_kept for i in range(n_kept)]
 
 
 def _write(folder: Path, definitions_by_name: Mapping[str, Mapping[str, Any]]) -> str:
