@@ -17,7 +17,7 @@ from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFini
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.promotion import Finished, PromotionStrategy, Verify, decide
 from genesys.ladder import Scale
-from genesys.ladder.ledger import FIRST_SEED, RunKey
+from genesys.ladder.ledger import RunKey
 from genesys.verification import recipe_hash
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class BudgetScheduler(Batched):
     async def _grant(self, chosen: Verify, holder: str) -> Lease | None:
         """Grant a lease, first here and then in the books; None when the books refuse it."""
         scale = self._scales[chosen.scale]
-        key = RunKey(chosen.design, chosen.scale, FIRST_SEED, recipe_hash(asdict(scale)))
+        key = RunKey(chosen.design, chosen.scale, chosen.seed, recipe_hash(asdict(scale)))
         event = LeaseGranted(
             lease=self._replica.last_lease + 1,
             design=key.design,

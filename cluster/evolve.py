@@ -127,7 +127,9 @@ def make_plan(
             costs=tuple(float(scale.n_tokens) for scale in ladder.scales),
             reference=designs[config.reference].design_id if config.reference else "",
             config=_plain(
-                asdict(config) | {"data_hash": data_hash, "scales": [asdict(scale) for scale in ladder.scales]}
+                asdict(config)
+                | {"data_hash": data_hash, "scales": [asdict(scale) for scale in ladder.scales]}
+                | {"replicate_quotas": config.replicate_quotas()}
             ),
         ),
         seeds=tuple(
@@ -213,8 +215,18 @@ def _check_same_run(store: RunStore, started: RunStarted) -> None:
     if not isinstance(first, RunStarted):
         return
     now = json.loads(json.dumps(started.config))
-    before = json.loads(json.dumps(first.config))
-    for key in ("scales", "quotas", "corpus", "tokenizer", "data_hash", "reference", "seed", "fitness"):
+    before = {"tokenizer": "bytes", "training_seeds": {}} | json.loads(json.dumps(first.config))
+    for key in (
+        "scales",
+        "quotas",
+        "training_seeds",
+        "corpus",
+        "tokenizer",
+        "data_hash",
+        "reference",
+        "seed",
+        "fitness",
+    ):
         if before.get(key) != now[key]:
             raise ConfigError(
                 f"Cannot resume {store.root.name!r} with {key} = {now[key]!r}: it was started with {before.get(key)!r}. "

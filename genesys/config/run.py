@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +104,8 @@ class RunConfig:
         tasks: The benchmarks run at each scale.
         ladder: `cpu`, `paper`, or a list of scales.
         quotas: Designs that each scale may verify, from the bottom up; the ladder's own by default.
+        training_seeds: By the name of a scale: how many seeds each design verified there is trained with, 1 where not
+            named. Runs with further seeds draw on a quota of their own and never delay a promotion's lease.
         seeds: Starting designs; empty to start from nothing.
         designs: Files of further starting designs.
         reference: The design verified first at every scale; fitness is relative to it.
@@ -117,6 +119,7 @@ class RunConfig:
     tasks: TasksConfig = field(default_factory=TasksConfig)
     ladder: str | tuple[Scale, ...] = "cpu"
     quotas: tuple[int, ...] | None = None
+    training_seeds: Mapping[str, int] = field(default_factory=dict)
     seeds: tuple[str, ...] = SEED_NAMES
     designs: tuple[str, ...] = ()
     reference: str = "gpt"
@@ -148,7 +151,18 @@ class RunConfig:
             raise ConfigError(f"Cannot give a job {self.verifiers.memory_mb} MiB of memory; expected 0 or more.")
         if not self.verifiers.gpus_per_verification >= 0:
             raise ConfigError(f"Cannot reserve {self.verifiers.gpus_per_verification} GPUs; expected 0 or more.")
-        self.resolved_ladder()
+        scales = self.resolved_ladder().names
+        for name, n in self.training_seeds.items():
+            if name not in scales:
+                raise ConfigError(
+                    f"Cannot use training_seeds of scale {name!r}: the ladder has {', '.join(scales)}.{suggest(name, scales)}"
+                )
+            if not isinstance(n, int) or n < 1:
+                raise ConfigError(f"Cannot train with {n!r} seeds at scale {name!r}; expected a whole number from 1.")
+
+    def replicate_quotas(self) -> dict[str, int]:
+        """Runs with further seeds that each scale may hold."""
+        return {s: q * (self.training_seeds.get(s, 1) - 1) for s, q in self.resolved_ladder().quota_by_scale().items()}
 
     def resolved_ladder(self) -> Ladder:
         """The ladder with this run's quotas.
@@ -162,12 +176,16 @@ class RunConfig:
                     f"Cannot find ladder {self.ladder!r}: expected {', '.join(LADDERS)}, or a list of scales.{suggest(self.ladder, LADDERS)}"
                 )
             named = LADDERS[self.ladder]
-            return named if self.quotas is None else Ladder(named.scales, self.quotas)
+            return Ladder(self._with_suite(named.scales), named.quotas if self.quotas is None else self.quotas)
         if self.quotas is None:
             raise ConfigError(
                 "Cannot run a ladder of one's own without quotas. Add `quotas`, one number for each scale."
             )
-        return Ladder(self.ladder, self.quotas)
+        return Ladder(self._with_suite(self.ladder), self.quotas)
+
+    def _with_suite(self, scales: tuple[Scale, ...]) -> tuple[Scale, ...]:
+        suite = self.tasks.suite
+        return scales if suite is None else tuple(replace(scale, suite=suite) for scale in scales)
 
 
 def strategy(setting: str | StrategyConfig) -> StrategyConfig:

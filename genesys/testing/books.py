@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import (
@@ -43,12 +44,18 @@ def start_tree(
     quotas: Sequence[int] = (16, 5, 2),
     reference: str = "",
     rule: FitnessRule | None = None,
+    training_seeds: int = 1,
     events: list[Event] | None = None,
 ) -> EvolutionTree:
-    """An empty run with as many scales as quotas; `events` collects what is applied."""
+    """An empty run with as many scales as quotas and equal training seeds at each; `events` collects what is applied."""
     tree = EvolutionTree(rule or RelativeFitness())
     names = tuple(SCALES[k] if k < len(SCALES) else f"scale-{k}" for k in range(len(quotas)))
-    apply(tree, RunStarted(run="test", scales=names, quotas=tuple(quotas), reference=reference), events)
+    config = {
+        "training_seeds": dict.fromkeys(names, training_seeds),
+        "replicate_quotas": {name: quota * (training_seeds - 1) for name, quota in zip(names, quotas, strict=True)},
+    }
+    started = RunStarted(run="test", scales=names, quotas=tuple(quotas), reference=reference, config=config)
+    apply(tree, started, events)
     return tree
 
 
@@ -130,7 +137,7 @@ def climb(
         Why it ended.
     """
     quality: dict[str, float] = {}
-    for _ in range(200 * (n_designs + 1) * (len(tree.scales) + 1)):
+    for _ in range(600 * (n_designs + 1) * (len(tree.scales) + 1)):
         while len(quality) < n_designs and len(tree.waiting(tree.scales[0])) < ahead:
             name = f"design-{len(quality)}"
             quality[name] = rng.random()
@@ -139,9 +146,9 @@ def climb(
         match decision:
             case Finished(reason=reason):
                 return reason
-            case Verify(design=design, scale=scale) if len(tree.leases) < n_verifiers:
+            case Verify(design=design, scale=scale, seed=seed) if len(tree.leases) < n_verifiers:
                 granted = LeaseGranted(
-                    lease=tree.last_lease + 1, design=design, scale=scale, holder="v", reason=decision.reason
+                    lease=tree.last_lease + 1, design=design, scale=scale, seed=seed, holder="v", reason=decision.reason
                 )
                 apply(tree, granted, events)
             case Wait() | Verify():
@@ -155,8 +162,9 @@ def _end_of(tree: EvolutionTree, quality: dict[str, float], rng: Random, p_refun
     draw = rng.random()
     if draw < p_refund:
         return LeaseRefunded(lease=lease.lease, cause="killed")
+    what: dict[str, Any] = {"lease": lease.lease, "design": lease.design, "scale": lease.scale, "seed": lease.seed}
     if draw < p_refund + p_fail:
-        return VerificationFailed(lease=lease.lease, design=lease.design, scale=lease.scale, cause="non-finite")
+        return VerificationFailed(**what, cause="non-finite")
     noise = 0.02 * rng.random()
     result = metrics_for(math.tanh(quality[lease.design] + noise), recall=rng.random() < 0.5)
-    return VerificationRecorded(lease=lease.lease, design=lease.design, scale=lease.scale, metrics=result, report="r")
+    return VerificationRecorded(**what, metrics=result, report="r")

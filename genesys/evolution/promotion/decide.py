@@ -12,16 +12,19 @@ from genesys.evolution.policy import STRATEGY_TIMEOUT_S, call_with_deadline, is_
 from genesys.evolution.population import Population
 from genesys.evolution.promotion.base import Promotion, PromotionStrategy, highest_open
 from genesys.evolution.promotion.random import RandomPromotion
+from genesys.evolution.promotion.replicates import next_replicate
 from genesys.evolution.tree import EvolutionTree
+from genesys.ladder.ledger import FIRST_SEED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verify:
-    """Lease this design at this scale. `failure` is to be journaled when the strategy had to be replaced."""
+    """Lease this design at this scale. A seed other than 0 is a replicate. `failure` is to be journaled when the strategy had to be replaced."""
 
     design: str
     scale: str
     reason: str
+    seed: int = FIRST_SEED
     failure: PolicyFailed | None = None
 
 
@@ -52,7 +55,7 @@ def decide(
     Before the strategy is asked, seeds go first on the bottom rung and the reference goes first on each rung; room
     is kept for those of them that are still on their way, and on each rung for one design of a protected niche other
     than the reference. When nothing runs and nothing else can come, the best that waits goes, so that a strategy
-    which only waits cannot stop the ladder.
+    which only waits cannot stop the ladder. Where nothing of the ladder may start, a replicate does.
 
     Args:
         proposals_open: Whether designers may still propose; False once their attempts are spent.
@@ -63,6 +66,25 @@ def decide(
     if tree.draining or tree.finished:
         reason = tree.draining or tree.finished
         return Wait(reason=f"{reason}; {len(tree.leases)} still run") if tree.leases else Finished(reason=reason)
+    decision = _climb(tree, strategy, rng, proposals_open=proposals_open, timeout_s=timeout_s)
+    if isinstance(decision, Verify):
+        return decision
+    replicate = next_replicate(tree)
+    if replicate is not None:
+        reason = f"training seed {replicate.seed}, while nothing else may start"
+        failure = getattr(decision, "failure", None)
+        return Verify(
+            design=replicate.design, scale=replicate.scale, reason=reason, seed=replicate.seed, failure=failure
+        )
+    if isinstance(decision, Finished) and tree.leases:
+        return Wait(reason=f"{decision.reason}; {len(tree.leases)} replicates still run")
+    return decision
+
+
+def _climb(
+    tree: EvolutionTree, strategy: PromotionStrategy, rng: Random, *, proposals_open: bool, timeout_s: float | None
+) -> Decision:
+    """What the ladder itself has to do next."""
     room = _Room.of(tree, proposals_open=proposals_open)
     if len(room.settled) == len(tree.scales):
         spent = tree.ledger.is_spent()
