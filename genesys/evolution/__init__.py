@@ -1,4 +1,7 @@
-"""The evolution's books and policies. Standard library only; only `fitness` and `operators` know the domain."""
+"""The evolution's books and policies, and the statistics of a run. Standard library only.
+
+Only `fitness`, `votes`, `winners`, `signal`, `listings` and `operators` know the domain.
+"""
 
 from genesys.evolution.design import DesignRecord, DesignState, DesignView, Lease, Run
 from genesys.evolution.leaderboard import LeaderboardRow, leaderboard

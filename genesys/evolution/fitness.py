@@ -1,7 +1,6 @@
-"""Fitness of language models: bits per byte and probe scores against a reference design.
+"""Fitness of language models: bits per byte, and scores of tasks and probes, against a reference design.
 
-Metrics read: `test_bpb`, `test_bpb_se`, `unigram_bpb`, and for each probe `probe_<name>`, `probe_<name>_se`,
-`probe_<name>_chance`. Errors and chance default to 0.
+Metrics read: `test_bpb`, `test_bpb_se`, `unigram_bpb`, and those of `genesys.evolution.votes`. Errors default to 0.
 
 Source: decisions.md 13; Cheng et al. 2025 (arXiv 2506.20249) for `PaperFitness`.
 """
@@ -14,23 +13,22 @@ from math import isfinite, sqrt
 from statistics import fmean, stdev
 
 from genesys.errors import ConfigError, suggest
-from genesys.evolution.rating import FitnessRule, Metrics, Rating
+from genesys.evolution.rating import Z_95, FitnessRule, Metrics, Rating
+from genesys.evolution.votes import accuracies, check_votes, earned, error_of, probe_names, votes
 
-Z_95 = 1.959964
 MIN_GAIN = 0.1
 """Share of the unigram bits that the unit of gain is never below: a reference that has hardly learned is no measure."""
-
-_PROBE = "probe_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelativeFitness:
-    """Half the gain in bits per byte over the unigram model, relative to the reference's; half the mean probe score.
+    """Half the gain in bits per byte over the unigram model, relative to the reference's; half the mean score.
 
-    Probe scores are normalised: 0 is chance, 1 is perfect. The probes counted are the reference's: one a design lacks
-    counts as chance, so that fewer results never help. A reference that gains less than 10% of the unigram bits
-    counts as gaining that much: with a smaller unit its own noise would outweigh everything. Without a reference (it
-    failed) the gain is taken relative to the unigram bits and the rating is marked `anchored=False`.
+    The mean is over probes and tasks alike, one vote each, a group of tasks as one. Scores are normalised: 0 is
+    chance, 1 is perfect. The votes counted are the reference's: one a design lacks counts as chance, and so does one
+    below chance, so that fewer results never help. A reference that gains less than 10% of the unigram bits counts as gaining that much: with a
+    smaller unit its own noise would outweigh everything. Without a reference (it failed) the gain is taken relative
+    to the unigram bits and the rating is marked `anchored=False`.
 
     Attributes:
         seed_deviation: Standard deviation of the raw number over training seeds, used until the reference has
@@ -54,28 +52,26 @@ class RelativeFitness:
         for key in ("test_bpb", "unigram_bpb"):
             if not metrics.get(key, 0.0) > 0.0:
                 raise ValueError(f"metric {key!r} is {metrics.get(key)}; expected above 0")
-        for name in probe_names(metrics):
-            if not 0.0 <= metrics[_PROBE + name] <= 1.0 or not 0.0 <= metrics.get(f"{_PROBE}{name}_chance", 0.0) < 1.0:
-                raise ValueError(f"probe {name!r} is {metrics[_PROBE + name]}; expected within 0..1, chance below 1")
+        check_votes(metrics)
 
     def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
         unigram_bpb = fmean(m["unigram_bpb"] for m in reference or runs)
         scale_bpb = max(MIN_GAIN * unigram_bpb, fmean(map(_gain, reference))) if reference else unigram_bpb
-        probes = probe_names(*(reference or runs))
-        raws = [_raw(m, scale_bpb, probes) for m in runs]
-        variance = fmean(_variance(m, scale_bpb, probes) for m in runs) + self._seed_variance(
-            reference, scale_bpb, probes
+        names = votes(*(reference or runs))
+        raws = [_raw(m, scale_bpb, names) for m in runs]
+        variance = fmean(_variance(m, scale_bpb, names) for m in runs) + self._seed_variance(
+            reference, scale_bpb, names
         )
         return Rating(raw=fmean(raws), half_width=Z_95 * sqrt(variance / len(runs)), anchored=bool(reference))
 
-    def _seed_variance(self, reference: Sequence[Metrics] | None, scale_bpb: float, probes: Sequence[str]) -> float:
+    def _seed_variance(self, reference: Sequence[Metrics] | None, scale_bpb: float, names: Sequence[str]) -> float:
         if reference and len(reference) > 1:
-            return stdev([_raw(m, scale_bpb, probes) for m in reference]) ** 2
+            return stdev([_raw(m, scale_bpb, names) for m in reference]) ** 2
         return self.seed_deviation**2
 
     def niche(self, metrics: Metrics) -> str:
         """`recall` or `no-recall`; "" when no recall probe was run."""
-        found = [metrics[_PROBE + p] for p in probe_names(metrics) if any(word in p for word in self.recall_probes)]
+        found = [metrics[f"probe_{p}"] for p in probe_names(metrics) if any(word in p for word in self.recall_probes)]
         if not found:
             return ""
         return "recall" if max(found) >= self.recall_pass else "no-recall"
@@ -83,7 +79,11 @@ class RelativeFitness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperFitness:
-    """The plain mean of the accuracies, as in the paper; no reference, no axis across scales, no interval widening."""
+    """The plain mean of the tasks' accuracies, as in the paper; of the probes', where there are no tasks.
+
+    No axis across scales, and no seed deviation in the interval. The accuracies counted are the reference's where it
+    has been measured; one a design lacks counts as 0, so that fewer results never help.
+    """
 
     name: str = "paper"
     needs_reference: bool = False
@@ -92,12 +92,14 @@ class PaperFitness:
 
     def check(self, metrics: Metrics) -> None:
         _check_finite(metrics)
-        if not probe_names(metrics):
-            raise ValueError("there is no accuracy (`probe_<name>`); expected at least one")
+        check_votes(metrics)
+        if not accuracies(metrics):
+            raise ValueError("there is no accuracy (`task_<name>` or `probe_<name>`); expected at least one")
 
     def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
-        means = [fmean(m[_PROBE + p] for p in probe_names(m)) for m in runs]
-        errors = [m.get(f"{_PROBE}{p}_se", 0.0) / len(probe_names(m)) for m in runs for p in probe_names(m)]
+        names = accuracies(*(reference or runs))
+        means = [fmean(m.get(n, 0.0) for n in names) for m in runs]
+        errors = [m.get(f"{n}_se", 0.0) / len(names) for m in runs for n in names]
         return Rating(raw=fmean(means), half_width=Z_95 * sqrt(sum(e * e for e in errors)) / len(runs))
 
     def niche(self, metrics: Metrics) -> str:
@@ -120,33 +122,20 @@ def resolve_fitness(rule: str | FitnessRule = "relative") -> FitnessRule:
     return _RULES[rule]()
 
 
-def probe_names(*runs: Metrics) -> tuple[str, ...]:
-    """Names of the probes in any of these metrics, sorted."""
-    keys = {k.removeprefix(_PROBE) for m in runs for k in m if k.startswith(_PROBE)}
-    return tuple(sorted(k for k in keys if not k.endswith(("_se", "_chance"))))
-
-
-def probe_score(metrics: Metrics, name: str) -> float:
-    """A probe's accuracy with chance at 0 and perfection at 1; 0 when it was not run."""
-    chance = metrics.get(f"{_PROBE}{name}_chance", 0.0)
-    return (metrics.get(_PROBE + name, chance) - chance) / (1.0 - chance)
-
-
 def _gain(metrics: Metrics) -> float:
     return metrics["unigram_bpb"] - metrics["test_bpb"]
 
 
-def _raw(metrics: Metrics, scale_bpb: float, probes: Sequence[str]) -> float:
+def _raw(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float:
     gain = _gain(metrics) / scale_bpb
-    return 0.5 * gain + 0.5 * fmean(probe_score(metrics, p) for p in probes) if probes else gain
+    return 0.5 * gain + 0.5 * fmean(earned(metrics, name) for name in names) if names else gain
 
 
-def _variance(metrics: Metrics, scale_bpb: float, probes: Sequence[str]) -> float:
+def _variance(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float:
     bits = (metrics.get("test_bpb_se", 0.0) / scale_bpb) ** 2
-    if not probes:
+    if not names:
         return bits
-    shares = (metrics.get(f"{_PROBE}{p}_se", 0.0) / (1.0 - metrics.get(f"{_PROBE}{p}_chance", 0.0)) for p in probes)
-    return 0.25 * bits + 0.25 * sum(s * s for s in shares) / len(probes) ** 2
+    return 0.25 * bits + 0.25 * sum(error_of(metrics, name) ** 2 for name in names) / len(names) ** 2
 
 
 def _check_finite(metrics: Metrics) -> None:

@@ -204,7 +204,11 @@ class Ratings:
 
     def fitness_at(self, design: str, scale: str) -> Fitness | None:
         rating = self._ratings[scale].get(design)
-        return None if rating is None else self._frames.get(scale, Frame()).place(rating)
+        return None if rating is None else self.frame(scale).place(rating)
+
+    def frame(self, scale: str) -> Frame:
+        """The axis of a scale."""
+        return self._frames.get(scale, Frame())
 
     def fitness(self, design: str) -> Mapping[str, Fitness]:
         """Fitness by scale, bottom first, where it is rated."""

@@ -14,6 +14,7 @@ from typing import Protocol
 Metrics = Mapping[str, float]
 
 MIN_SEEDS = 3
+Z_95 = 1.959964
 MIN_SPREAD = 1e-9
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from genesys.errors import ConfigError
 from genesys.evolution import leaderboard
 from genesys.evolution.events import LeaseGranted, VerificationFailed
-from genesys.evolution.fitness import PaperFitness, RelativeFitness, probe_score, resolve_fitness
+from genesys.evolution.fitness import PaperFitness, RelativeFitness, resolve_fitness
 from genesys.evolution.rating import Frame, Rating, frame_of
+from genesys.evolution.votes import accuracies, score_of, votes
 from genesys.testing import add_design, metrics_for, start_tree, verify
 
 REFERENCE = {"test_bpb": 2.0, "unigram_bpb": 4.0, "probe_recall": 1.0, "probe_recall_chance": 0.5, "probe_copy": 0.5}
@@ -40,9 +41,52 @@ def test_a_missing_probe_counts_as_chance() -> None:
 @given(accuracy=st.floats(0, 1), chance=st.floats(0, 0.9))
 def test_probe_scores_put_chance_at_0_and_perfection_at_1(accuracy: float, chance: float) -> None:
     metrics = {"probe_x": accuracy, "probe_x_chance": chance}
-    assert probe_score(metrics, "x") <= 1.0 + 1e-9
-    assert probe_score(metrics | {"probe_x": chance}, "x") == pytest.approx(0.0)
-    assert probe_score(metrics | {"probe_x": 1.0}, "x") == pytest.approx(1.0)
+    assert score_of(metrics, "probe_x") <= 1.0 + 1e-9
+    assert score_of(metrics | {"probe_x": chance}, "probe_x") == pytest.approx(0.0)
+    assert score_of(metrics | {"probe_x": 1.0}, "probe_x") == pytest.approx(1.0)
+
+
+TASKS = {
+    "task_arc": 0.5, "task_arc_se": 0.04, "task_arc_chance": 0.25, "task_arc_majority": 0.3,
+    "task_arc_prob": 0.4, "task_arc_prob_se": 0.03,
+    "task_gsm8k": 0.1, "task_gsm8k_se": 0.02, "task_gsm8k_chance": 0.0, "task_gsm8k_majority": 0.05,
+}  # fmt: skip
+
+
+def test_likelihoods_rank_where_they_are_compared_and_accuracies_elsewhere() -> None:
+    assert votes(REFERENCE, TASKS) == ("probe_copy", "probe_recall", "task_arc_prob", "task_gsm8k")
+    assert accuracies(REFERENCE | TASKS) == ("task_arc", "task_gsm8k")
+    assert accuracies(REFERENCE) == ("probe_copy", "probe_recall"), "probes when there are no tasks"
+
+
+def test_probes_and_tasks_have_one_vote_each() -> None:
+    both = REFERENCE | TASKS
+    rating = RelativeFitness(seed_deviation=0.0).rate([both], [both])
+    assert rating.raw == pytest.approx(0.5 * 1.0 + 0.5 * (1.0 + 0.5 + 0.15 / 0.75 + 0.1) / 4)
+    assert rating.half_width == pytest.approx(1.959964 * math.sqrt(0.25 * ((0.03 / 0.75) ** 2 + 0.02**2) / 16))
+
+
+def test_accuracy_does_not_stand_in_for_a_likelihood_that_a_design_lacks() -> None:
+    lacking = {k: v for k, v in (REFERENCE | TASKS).items() if "_prob" not in k} | {"task_arc": 1.0}
+    chance = REFERENCE | TASKS | {"task_arc_prob": 0.25}
+    rule = RelativeFitness()
+    assert rule.rate([lacking], [REFERENCE | TASKS]).raw == rule.rate([chance], [REFERENCE | TASKS]).raw
+
+
+@pytest.mark.parametrize("rule", [RelativeFitness(), PaperFitness()])
+@given(
+    values=st.fixed_dictionaries({k: st.floats(0, 1) for k in (*TASKS, "probe_copy", "probe_recall")}), data=st.data()
+)
+def test_a_design_is_never_better_for_having_fewer_results(
+    rule: RelativeFitness | PaperFitness, values: dict[str, float], data: st.DataObject
+) -> None:
+    """Law 7, also for results below chance."""
+    chances = {k: 0.9 * v for k, v in values.items() if k.endswith("_chance")}
+    whole = REFERENCE | TASKS | values | chances
+    lost = data.draw(st.sets(st.sampled_from(sorted({"task_arc", "task_gsm8k", "probe_copy", "probe_recall"}))))
+    fewer = {k: v for k, v in whole.items() if not any(k.startswith(name) for name in lost)}
+    reference = [REFERENCE | TASKS]
+    assert rule.rate([fewer], reference).raw <= rule.rate([whole], reference).raw + 1e-12
 
 
 def test_the_interval_adds_up_the_errors_and_the_seed_deviation() -> None:
@@ -79,6 +123,8 @@ def test_a_reference_that_has_hardly_learned_does_not_blow_gains_up(bpb: float) 
         (REFERENCE | {"anything": math.nan}, "metric 'anything' is nan; expected a finite number"),
         (REFERENCE | {"probe_copy": 1.5}, "probe 'copy' is 1.5; expected within 0..1"),
         (REFERENCE | {"probe_copy_chance": 1.0}, "chance below 1"),
+        (REFERENCE | TASKS | {"task_arc_prob": -0.1}, "task 'arc_prob' is -0.1; expected within 0..1"),
+        (REFERENCE | TASKS | {"task_gsm8k_se": -1.0}, "task 'gsm8k' has a standard error of -1.0"),
     ],
 )
 def test_metrics_that_cannot_be_rated_are_refused(metrics: dict[str, float], message: str) -> None:
@@ -144,6 +190,8 @@ def test_the_papers_fitness_is_the_plain_mean_of_accuracies() -> None:
     add_design(tree, "x")
     verify(tree, "x", "small", 0.9)
     assert leaderboard(tree)[0].fitness.value == pytest.approx(0.95)
+    only_tasks = TASKS | {"task_arc": 0.5, "probe_recall": 0.99}
+    assert PaperFitness().rate([only_tasks], None).raw == pytest.approx((0.5 + 0.1) / 2), "tasks alone, by accuracy"
     with pytest.raises(ValueError, match="there is no accuracy"):
         PaperFitness().check({"test_bpb": 1.0})
 

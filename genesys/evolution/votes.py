@@ -1,0 +1,88 @@
+"""Which metrics rank: one vote for each probe and each task, named by the key of the metric that counts.
+
+Keys of a probe or a task are `probe_<name>` or `task_<name>` (an accuracy, or the task's own metric scaled to 0..1), and
+beside it `_se`, `_chance` and, for tasks, `_majority`. Where likelihoods are compared there are also `_prob` and
+`_prob_se`: then `task_<name>_prob` is the vote and the accuracy is only reported. A suite reports a group of tasks as
+one task, so that BLiMP's 67 paradigms are one vote.
+"""
+
+from __future__ import annotations
+
+from genesys.evolution.rating import Metrics
+
+_BESIDE = ("_se", "_chance", "_majority")
+
+
+def votes(*runs: Metrics) -> tuple[str, ...]:
+    """Keys of the metrics that rank, found in any of these runs, sorted.
+
+    A task that has likelihoods in one run votes by them in all: a run without them has not got that result.
+    """
+    found = _results("probe_", *runs) + _results("task_", *runs)
+    return tuple(key for key in found if f"{key}_prob" not in found)
+
+
+def accuracies(*runs: Metrics) -> tuple[str, ...]:
+    """Keys of the tasks' accuracies in any of these runs, sorted; of the probes' when there is no task."""
+    found = _results("task_", *runs) or _results("probe_", *runs)
+    return tuple(key for key in found if not key.endswith("_prob"))
+
+
+def probe_names(*runs: Metrics) -> tuple[str, ...]:
+    """Names of the probes in any of these runs, sorted."""
+    return tuple(key.removeprefix("probe_") for key in _results("probe_", *runs))
+
+
+def task_names(*runs: Metrics) -> tuple[str, ...]:
+    """Names of the tasks in any of these runs, sorted."""
+    return tuple(sorted({task_of(key) for key in _results("task_", *runs)}))
+
+
+def compared(*runs: Metrics) -> dict[str, int]:
+    """What a comparison of two designs lists: bits per byte, every vote, and the accuracies beside them.
+
+    1 where more is better, -1 where less is.
+    """
+    bits = {"test_bpb": -1} if any("test_bpb" in m for m in runs) else {}
+    return bits | dict.fromkeys(_results("probe_", *runs) + _results("task_", *runs), 1)
+
+
+def task_of(vote: str) -> str:
+    """The bare name of a vote: `arc_easy` of `task_arc_easy_prob`, `recall` of `probe_recall`."""
+    return vote.removesuffix("_prob").removeprefix("task_").removeprefix("probe_")
+
+
+def chance_of(metrics: Metrics, vote: str) -> float:
+    """Its analytic chance level."""
+    return metrics.get(vote.removesuffix("_prob") + "_chance", 0.0)
+
+
+def score_of(metrics: Metrics, vote: str) -> float:
+    """The result with chance at 0 and perfection at 1; 0 when there is none."""
+    chance = chance_of(metrics, vote)
+    return (metrics.get(vote, chance) - chance) / (1.0 - chance)
+
+
+def earned(metrics: Metrics, vote: str) -> float:
+    """What the result is worth: its score, and 0 below chance, since lacking a result must not beat a bad one."""
+    return max(0.0, score_of(metrics, vote))
+
+
+def error_of(metrics: Metrics, vote: str) -> float:
+    """Standard error of `score_of` over the documents."""
+    return metrics.get(f"{vote}_se", 0.0) / (1.0 - chance_of(metrics, vote))
+
+
+def check_votes(metrics: Metrics) -> None:
+    """Raise ValueError, naming the probe or task, when a result lies where none can."""
+    for key in _results("probe_", metrics) + _results("task_", metrics):
+        what = f"{key.partition('_')[0]} {key.partition('_')[2]!r}"
+        if not 0.0 <= metrics[key] <= 1.0 or not 0.0 <= chance_of(metrics, key) < 1.0:
+            raise ValueError(f"{what} is {metrics[key]}; expected within 0..1, chance below 1")
+        if not metrics.get(f"{key}_se", 0.0) >= 0.0:
+            raise ValueError(f"{what} has a standard error of {metrics[f'{key}_se']}; expected 0 or more")
+
+
+def _results(prefix: str, *runs: Metrics) -> tuple[str, ...]:
+    """Keys of results, `_prob` included, that begin so."""
+    return tuple(sorted({k for m in runs for k in m if k.startswith(prefix) and not k.endswith(_BESIDE)}))
