@@ -5,27 +5,24 @@ from __future__ import annotations
 from genesys.ladder.scale import PROBES, Ladder, Probe, Scale
 
 
-def _paper(name: str, d_model: int, n_blocks: int, peak_lr: float, n_tokens: int, batch_tokens: int = 524_288) -> Scale:
+def _paper(
+    name: str, d_model: int, n_blocks: int, peak_lr: float, n_tokens: int, suite: str, batch_tokens: int = 524_288
+) -> Scale:
     return Scale(
-        name=name,
-        d_model=d_model,
-        n_blocks=n_blocks,
-        context=2048,
-        batch_tokens=batch_tokens,
-        n_tokens=n_tokens,
-        peak_lr=peak_lr,
-    )
+        name=name, d_model=d_model, n_blocks=n_blocks, context=2048, batch_tokens=batch_tokens, n_tokens=n_tokens,
+        peak_lr=peak_lr, suite=suite,
+    )  # fmt: skip
 
 
 PAPER_SCALES = (
     # reference parameters x tokens per parameter, Cheng et al. 2025; every design gets the same tokens
-    _paper("14M", 128, 6, 1e-3, 5_280_384 * 50),
-    _paper("31M", 256, 6, 1e-3, 12_920_064 * 40),
-    _paper("70M", 512, 6, 1e-3, 35_277_312 * 30),
-    _paper("125M", 768, 12, 6e-4, 109_566_720 * 20),
-    _paper("350M", 1024, 24, 3e-4, 334_906_368 * 20),
-    _paper("760M", 1536, 24, 2.5e-4, 728_851_968 * 20),
-    _paper("1300M", 2048, 24, 2e-4, 1_273_792_512 * 20, 1_048_576),
+    _paper("14M", 128, 6, 1e-3, 5_280_384 * 50, "cheap"),
+    _paper("31M", 256, 6, 1e-3, 12_920_064 * 40, "cheap"),
+    _paper("70M", 512, 6, 1e-3, 35_277_312 * 30, "informative9"),
+    _paper("125M", 768, 12, 6e-4, 109_566_720 * 20, "informative9"),
+    _paper("350M", 1024, 24, 3e-4, 334_906_368 * 20, "paper29"),
+    _paper("760M", 1536, 24, 2.5e-4, 728_851_968 * 20, "paper29"),
+    _paper("1300M", 2048, 24, 2e-4, 1_273_792_512 * 20, "paper29", 1_048_576),
 )
 
 
