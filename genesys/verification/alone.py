@@ -58,7 +58,7 @@ async def verify_alone(request: VerificationRequest, cage: Cage, *, on_progress:
     folder = Path(request.out)
     try:
         _take(folder, UnitTree.from_json(request.tree).design_id)
-        write_stage(folder, "prepare")
+        write_stage(folder, "train")  # in place of what an earlier verification here left
     except OSError as error:
         raise JobFailed("infrastructure", f"Cannot verify in {str(folder)!r}: {error.strerror or error}.") from error
     watch = asyncio.create_task(_watch(folder, on_progress))

@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def read_report(path: Path, *, check_weights: bool = False) -> VerificationRepor
     try:
         report = report_from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:  # a ConfigError is a ValueError
-        why = (error.strerror if isinstance(error, OSError) else str(error)) or "it is nested too deep"
+        why = str(error.strerror if isinstance(error, OSError) else error)
         raise ConfigError(
             f"Cannot read report {str(path)!r}: {why.removeprefix('Cannot read a report: ')}; expected what "
             f"`genesys verify --out` wrote."
@@ -114,13 +115,27 @@ def check_report(report: VerificationReport) -> None:
         raise JobFailed("integrity", f"Cannot accept the report of {report.design_id[:12]} at {report.scale}: {wrong}.")
 
 
+def loss_curve(details: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
+    """The training losses in a report's details: (tokens seen, nats per token).
+
+    They are claims. Empty where they are no curve: finite losses at rising numbers of tokens.
+    """
+    try:
+        points = tuple((int(n_tokens), float(loss)) for n_tokens, loss in details["train"]["curve"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return ()
+    rising = all(before < after for (before, _), (after, _) in pairwise(points))
+    return points if rising and all(math.isfinite(loss) for _, loss in points) else ()
+
+
 def _wrong_figure(report: VerificationReport) -> str:
     trained, evaluated = report.details.get("train", {}), report.details.get("evaluate", {})
     for finding in check_integrity(trained, evaluated):
         return str(finding).rstrip(".")
-    for key in sorted(report.metrics.keys() & evaluated.keys()):
-        if report.metrics[key] != evaluated[key]:
-            return f"its {key} is {report.metrics[key]!r}; expected {evaluated[key]!r}, as measured"
+    measured = {**evaluated, **report.details.get("benchmarks", {}).get("metrics", {})}
+    for key in sorted(report.metrics.keys() & measured.keys()):
+        if report.metrics[key] != measured[key]:
+            return f"its {key} is {report.metrics[key]!r}; expected {measured[key]!r}, as measured"
     for key, ours in (("design_id", report.design_id), ("weights_sha256", report.weights_sha256)):
         if trained[key] != ours:
             return f"its {key} is {ours!s:.16}; expected {trained[key]!s:.16}, as trained"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from genesys.verification.report import loss_curve
 from genesys.verification.types import VerificationReport
 
 LOSS_TOLERANCE_NATS = 1e-4
@@ -143,7 +144,7 @@ def _tolerance(name: str, metrics: Mapping[str, float]) -> float:
 
 
 def _curve(old: VerificationReport, new: VerificationReport, *, tolerance: float) -> list[ComparedFigure]:
-    before, after = (dict(report.details.get("train", {}).get("curve", ())) for report in (old, new))
+    before, after = dict(loss_curve(old.details)), dict(loss_curve(new.details))
     both = before.keys() & after.keys()
     if not both:
         return []
