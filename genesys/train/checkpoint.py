@@ -16,24 +16,36 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
+from genesys.train.world import Rank
+
 _PREFIX = "checkpoint-"
 
 
-def save_checkpoint(out: Path, step: int, state: Mapping[str, Any], save_engine: Callable[[Path], None]) -> Path:
-    """Write the checkpoint before step `step`, then remove the older ones."""
-    final = out / f"{_PREFIX}{step:09d}"
-    temporary = out / f".{final.name}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_engine(temporary)
+def save_checkpoint(out: Path, step: int, state: Mapping[str, Any], write: Callable[[Path], None], rank: Rank) -> None:
+    """Write the checkpoint before step `step`, then remove the older ones; a call that all ranks make together.
+
+    Args:
+        state: What a resume needs to know beside what `write` leaves in the folder that it is given.
+    """
+    final, temporary = out / f"{_PREFIX}{step:09d}", out / f".{_PREFIX}partial"
+    if rank.index == 0:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    rank.wait_for_all()
+    write(temporary)
+    rank.wait_for_all()
+    if rank.index == 0:
+        _finish(temporary, final, state)
+
+
+def _finish(temporary: Path, final: Path, state: Mapping[str, Any]) -> None:
     (temporary / "state.json").write_text(json.dumps(dict(state)), encoding="utf-8")
     if final.exists():
         shutil.rmtree(final)
     os.rename(temporary, final)
-    for old in out.glob(f"{_PREFIX}*"):
+    for old in final.parent.glob(f"{_PREFIX}*"):
         if old != final:
             shutil.rmtree(old, ignore_errors=True)
-    return final
 
 
 def latest_checkpoint(out: Path, fingerprint: str) -> tuple[Path, dict[str, Any]] | None:
@@ -55,7 +67,7 @@ def latest_checkpoint(out: Path, fingerprint: str) -> tuple[Path, dict[str, Any]
 
 def drop_checkpoints(out: Path) -> None:
     """Remove all checkpoints: the weights are final, and optimizer state is large."""
-    for path in out.glob(f"{_PREFIX}*"):
+    for path in (*out.glob(f"{_PREFIX}*"), *out.glob(f".{_PREFIX}*")):
         shutil.rmtree(path, ignore_errors=True)
 
 

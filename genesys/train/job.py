@@ -5,28 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import resource
-import sys
+import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # counting FLOPs imports it: a second in every child, unless it is here
 
-from genesys.errors import ConfigError, JobFailed
+from genesys.errors import ConfigError
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.model import ModelShape, build_model
 from genesys.train.checkpoint import drop_checkpoints, save_weights, weights_digest
+from genesys.train.compilation import keep_artefacts
 from genesys.train.data.shards import Shards, load_shards
+from genesys.train.execution import Means
+from genesys.train.failures import failure_of
+from genesys.train.ranks import run_ranks
 from genesys.train.trainer import TrainingPlan, train_model, validation_loss
+from genesys.train.world import Rank
 
 INIT_RULE = "genesys.model.gam.initialise v1; streams by order and shape"
 WEIGHTS_FILE = "weights.safetensors"
 FINISHED_FILE = "trained.json"
+_DECISIVE = ("shape", "scale", "seed", "recipe", "n_threads", "n_processes", "dtype", "compile", "memory_mb")
 
 
 def train(request: dict[str, Any]) -> dict[str, Any]:
@@ -34,19 +40,21 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: `tree` (UnitTree.to_json), `shape` {vocab_size, d_model, n_blocks}, `scale` (Scale's fields), `shards`
-            (folder), `seed`, `recipe` (its hash), `out` (folder), `n_threads`, `checkpoint_every_s`.
+            (folder), `seed`, `recipe` (its hash), `out` (folder). May be left out: `n_threads` (1), `checkpoint_every_s`
+            (30; null for never), `n_processes` (1), `dtype` and `compile` ("auto") and `memory_mb` (see `Means`; "dtype" is
+            its precision), `reference_curve` and `limit_s` (see `Guard`).
 
     Returns:
-        Path and SHA-256 of the weights, the id of the design that was built, losses in nats per token, tokens, seconds
-        and the loss curve. Only the train and val splits are read.
+        Path and SHA-256 of the weights, the id of the design that was built, losses in nats per token, what the training
+        cost, and the loss curve; see `TrainingResult`. Only the train and val splits are read.
 
     Raises:
-        JobFailed: The training left the finite numbers, or ran out of memory.
+        JobFailed: The guard stopped the training, or it failed for a reason that has a cause of its own.
+        ConfigError: The request cannot be met.
     """
-    started = time.monotonic()
-    torch.set_num_threads(int(request.get("n_threads", 1)))
-    tree, shape = UnitTree.from_json(request["tree"]), ModelShape(**request["shape"])
+    tree = UnitTree.from_json(request["tree"])
     shards, out = load_shards(Path(request["shards"]), splits=("train", "val")), Path(request["out"])
+    shape, n_processes = ModelShape(**request["shape"]), int(request.get("n_processes", 1))
     _check_vocabulary(shape, shards)
     out.mkdir(parents=True, exist_ok=True)
     plan = TrainingPlan(
@@ -55,21 +63,39 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
         shards=shards,
         out=out,
         fingerprint=_fingerprint(request, tree, shards),
+        design_id=tree.design_id,
         checkpoint_every_s=request.get("checkpoint_every_s", 30.0),
+        means=Means(
+            precision=request.get("dtype", "auto"),
+            compile=request.get("compile", "auto"),
+            memory_mb=request.get("memory_mb"),
+        ),
+        reference_curve=tuple((float(n), float(loss)) for n, loss in request.get("reference_curve") or ()),
+        limit_s=float(request.get("limit_s", 0.0)),
     )
+
+    def work(rank: Rank) -> dict[str, Any]:
+        torch.set_num_threads(int(request.get("n_threads", 1)))
+        return _train(tree, shape, replace(plan, rank=rank))
+
     try:
-        return _finished(plan) or _train(tree, shape, plan, started)
-    except RuntimeError as error:
-        if isinstance(error, JobFailed) or "allocate memory" not in str(error):
+        return _finished(plan) or (run_ranks(work, n_processes, out / ".ranks") if n_processes > 1 else work(Rank()))
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None or failure is error:
             raise
-        raise JobFailed("out-of-memory", f"Cannot train on: {error}. Lower the widths inside the units.") from error
+        raise failure from error
 
 
-def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan, started: float) -> dict[str, Any]:
+def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
+    """Do one process's part; the first one's answer is the training's."""
+    started = time.monotonic()
+    compiled = keep_artefacts(plan.out, (unit.id for unit in tree.units()))
     model = build_model(tree, shape, seed=plan.seed, embedding_std=plan.scale.embedding_std)
     init_sha256 = weights_digest(model)
     result = train_model(model, plan)
-    model.cpu()  # losses are compared on one kind of device, wherever the training was
+    if plan.rank.index:
+        return {}
     val_loss_nats = validation_loss(model, plan.shards, plan.scale.context)
     weights = plan.out / WEIGHTS_FILE
     weights_sha256 = save_weights(model, weights, design_id=tree.design_id)
@@ -84,11 +110,11 @@ def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan, started: float
         "val_loss_nats": val_loss_nats,
         "shards_hash": plan.shards.hash,
         "seconds": time.monotonic() - started,
-        "peak_memory_mb": peak_memory_mb(),
         "software": software(),
     }
     _write_finished(plan, answer)
     drop_checkpoints(plan.out)
+    shutil.rmtree(compiled, ignore_errors=True)
     return answer
 
 
@@ -109,12 +135,6 @@ def _write_finished(plan: TrainingPlan, answer: Mapping[str, Any]) -> None:
     temporary.rename(plan.out / FINISHED_FILE)
 
 
-def peak_memory_mb() -> float:
-    """The largest resident set of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def software() -> Mapping[str, str]:
     """Versions that a result depends on."""
     packages = {name: metadata.version(name) for name in ("torch", "deepspeed", "numpy", "safetensors")}
@@ -122,11 +142,7 @@ def software() -> Mapping[str, str]:
 
 
 def _fingerprint(request: Mapping[str, Any], tree: UnitTree, shards: Shards) -> str:
-    decisive = [
-        tree.design_id,
-        *(request.get(key) for key in ("shape", "scale", "seed", "recipe", "n_threads")),
-        shards.hash,
-    ]
+    decisive = [tree.design_id, *(request.get(key) for key in _DECISIVE), shards.hash]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

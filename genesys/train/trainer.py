@@ -6,39 +6,41 @@ thread in float32, also when the process was killed and resumed from a checkpoin
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from genesys.ladder import Scale
-from genesys.train.checkpoint import latest_checkpoint, save_checkpoint
-from genesys.train.engine import Engine
-from genesys.train.guard import require_finite
+from genesys.model import GAM
+from genesys.train.card import peak_flops, peak_memory_mb
+from genesys.train.checkpoint import latest_checkpoint, save_checkpoint, save_weights
 from genesys.train.data.packing import DataOrder, PackedRows, spread_rows
-from genesys.train.schedule import CosineSchedule
 from genesys.train.data.shards import Shards
+from genesys.train.engine import Engine
+from genesys.train.execution import Execution, Means, choose_execution, choose_precision, rows_of_rank
+from genesys.train.guard import N_SMOOTHED, Guard, require_finite
+from genesys.train.loss import NextTokenLoss, token_loss
+from genesys.train.progress import Progress, Readings, Stopwatch
+from genesys.train.schedule import CosineSchedule
+from genesys.train.world import Rank
 
 N_VALIDATION_ROWS = 64
-_PROGRESS_EVERY_S = 1.0
-_N_CURVE_POINTS = 50
-_N_SMOOTHED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """What decides the trajectory of a training, and where it leaves its files.
+    """What decides the trajectory of a training, what it may ask of its host, and where it leaves its files.
 
     Attributes:
         fingerprint: Of everything that decides the trajectory; only its own checkpoints are resumed.
         checkpoint_every_s: Seconds between checkpoints; 0 after every step, None never.
+        reference_curve, limit_s: See `Guard`.
+        rank: Which of the training's processes this is.
     """
 
     scale: Scale
@@ -46,155 +48,200 @@ class TrainingPlan:
     shards: Shards
     out: Path
     fingerprint: str
+    design_id: str = ""
     checkpoint_every_s: float | None = 30.0
+    means: Means = field(default_factory=Means)
+    reference_curve: Sequence[tuple[float, float]] = ()
+    limit_s: float = 0.0
+    rank: Rank = field(default_factory=Rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """How a training went; losses in nats per token, `curve` of (tokens seen, loss)."""
+    """How a training went; losses in nats per token, `curve` of (tokens seen, loss).
+
+    Attributes:
+        seconds, tokens_per_s: Of this process's steps, without compiling.
+        flops: Of all steps, as `Execution.flops_per_row` counts.
+        mfu: Share of the cards' dense bf16 peak that went into `Execution.model_flops_per_row`; None where none is known.
+        gpu_seconds: Seconds times cards.
+    """
 
     n_steps: int
     n_tokens: int
     n_epochs: float
     n_resumed_steps: int
+    n_processes: int
     seconds: float
     tokens_per_s: float
     train_loss_nats: float
     curve: tuple[tuple[int, float], ...]
+    dtype: str
+    micro_batch_rows: int
+    n_accumulation: int
+    zero_stage: int
+    compiled: str
+    flops: float
+    gpu_seconds: float
+    mfu: float | None
+    peak_memory_mb: float
 
 
-@dataclass(slots=True)
-class _Progress:
-    """The losses so far, and the record of them that the parent reads."""
-
-    path: Path
-    batch_tokens: int
-    losses: list[float] = field(default_factory=list)
-    written: float = 0.0
-
-    def add(self, loss: float, tokens_per_s: float) -> None:
-        self.losses.append(loss)
-        now = time.monotonic()
-        if now - self.written >= _PROGRESS_EVERY_S:
-            self.written = now
-            self.write(tokens_per_s)
-
-    def write(self, tokens_per_s: float) -> None:
-        line = {"n_tokens": len(self.losses) * self.batch_tokens, "loss": self.losses[-1], "tokens_per_s": tokens_per_s}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def curve(self) -> tuple[tuple[int, float], ...]:
-        n = len(self.losses)
-        steps = np.unique(np.linspace(0, n - 1, min(n, _N_CURVE_POINTS)).round().astype(int))
-        return tuple((int(step + 1) * self.batch_tokens, self.losses[step]) for step in steps)
-
-
-def train_model(model: nn.Module, plan: TrainingPlan) -> TrainingResult:
+def train_model(model: GAM, plan: TrainingPlan) -> TrainingResult:
     """Train `model` in place by the scale's recipe, resuming from the plan's own checkpoint where there is one.
 
     Raises:
-        JobFailed: A loss or a gradient is not finite.
+        JobFailed: The guard stopped it, or it does not fit into memory.
     """
-    scale = plan.scale
-    rows = PackedRows(plan.shards.tokens("train"), scale.context)
-    batch_rows = scale.batch_tokens // scale.context
-    order = DataOrder(n_rows=rows.n_rows, batch_rows=batch_rows, seed=plan.seed)
-    schedule = CosineSchedule(peak_lr=scale.peak_lr, n_steps=scale.n_steps)
-    engine = Engine(model, batch_rows=batch_rows)
-    progress = _Progress(plan.out / "progress.jsonl", scale.batch_tokens)
-    first = _resume(plan, engine, progress)
-    device = next(model.parameters()).device  # where DeepSpeed has put the model
+    scale, rank = plan.scale, plan.rank
+    device = rank.join()
+    batches = _Batches(plan, device)
+    loss = NextTokenLoss(model.to(device), choose_precision(plan.means.precision, device))
     model.train()
-    watch = _Stopwatch(plan.checkpoint_every_s)
+    execution = choose_execution(
+        loss, batches.rows(0), rank, plan.means, batch_rows=batches.order.batch_rows, n_steps=scale.n_steps
+    )
+    micro = execution.micro_batch_rows
+    engine = Engine(
+        loss, rank, micro_batch_rows=micro, n_accumulation=execution.n_accumulation, zero=execution.zero_stage
+    )
+    run = _Run(plan, model, engine, device)
+    first = run.resume()
+    schedule = CosineSchedule(peak_lr=scale.peak_lr, n_steps=scale.n_steps)
     for step in range(first, scale.n_steps):
-        torch.manual_seed(_stream(plan.seed, step))  # random units stay on the trajectory across a kill
-        batch = torch.from_numpy(rows.rows(order.batch(step))).to(device)
-        loss = token_loss(engine(batch[:, :-1]), batch[:, 1:])
-        value = loss.item()
-        require_finite("loss", value, step)
-        require_finite("gradient norm", engine.step(loss, lr=schedule.lr(step)).item(), step)
-        progress.add(value, watch.rate(scale.batch_tokens))
-        if watch.is_due() and step + 1 < scale.n_steps:
-            _save(plan, engine, progress)
-            watch.restart()
-    if progress.losses:
-        progress.write(watch.tokens_per_s)
+        torch.manual_seed(_stream(plan.seed, step, rank.index))  # random units stay on the trajectory across a kill
+        run.add(*engine.step(batches.rows(step).split(micro), lr=schedule.lr(step)), is_last=step + 1 == scale.n_steps)
+    return _result(run, execution, first, batches.order.n_epochs(scale.n_steps), device)
+
+
+class _Batches:
+    """The rows of each step that this rank takes, on its device: its share of one order, equal for any number of ranks."""
+
+    def __init__(self, plan: TrainingPlan, device: torch.device) -> None:
+        scale, rank = plan.scale, plan.rank
+        self._packed = PackedRows(plan.shards.tokens("train"), scale.context)
+        batch_rows = scale.batch_tokens // scale.context
+        self.order = DataOrder(n_rows=self._packed.n_rows, batch_rows=batch_rows, seed=plan.seed)
+        n_rows = rows_of_rank(batch_rows, rank.count)
+        self._mine, self._device = slice(rank.index * n_rows, (rank.index + 1) * n_rows), device
+
+    def rows(self, step: int) -> Tensor:
+        rows = torch.from_numpy(self._packed.rows(self.order.batch(step)[self._mine]))
+        return rows if self._device.type == "cpu" else rows.pin_memory().to(self._device, non_blocking=True)
+
+
+class _Run:
+    """What is kept of a training while it goes on: its losses, its time, its checkpoints."""
+
+    def __init__(self, plan: TrainingPlan, model: GAM, engine: Engine, device: torch.device) -> None:
+        scale = plan.scale
+        self.plan, self._model, self._engine = plan, model, engine
+        path = plan.out / "progress.jsonl" if plan.rank.index == 0 else None
+        self.progress = Progress(path, scale.batch_tokens)
+        self._guard = Guard(
+            n_steps=scale.n_steps,
+            batch_tokens=scale.batch_tokens,
+            reference_curve=plan.reference_curve,
+            limit_s=plan.limit_s,
+        )
+        self._readings, self.watch = Readings(plan.rank, device), Stopwatch(plan.checkpoint_every_s)
+        self.seconds_before = 0.0
+
+    def resume(self) -> int:
+        """Take the newest checkpoint up; gives the first step to do."""
+        found = latest_checkpoint(self.plan.out, self.plan.fingerprint)
+        if found is not None:
+            path, state = found
+            self._engine.load(path)
+            self.progress.losses.extend(state["losses"])
+            self.seconds_before = state["seconds"]
+        self.watch = Stopwatch(self.plan.checkpoint_every_s)
+        return len(self.progress.losses)
+
+    def add(self, loss: Tensor, gradient_norm: Tensor, *, is_last: bool) -> None:
+        """Take a step's figures, judge those that have arrived, and save where that is due."""
+        self.watch.n_steps += 1
+        self._readings.add(loss, gradient_norm, is_due=self.watch.is_due())
+        if self._take(all_of_them=is_last) and not is_last:
+            self._take(all_of_them=True)  # what is saved has been judged
+            self._save()
+            self.watch.restart()
+        if is_last:
+            self.progress.write(self.watch.rate(self.plan.scale.batch_tokens))
+
+    def _take(self, *, all_of_them: bool) -> bool:
+        is_due = False
+        for reading in self._readings.take(all_of_them=all_of_them):
+            self.progress.add(reading.loss, self.watch.rate(self.plan.scale.batch_tokens))
+            self._guard.check(self.progress.losses, reading.gradient_norm)
+            is_due |= reading.is_due
+        if self.plan.rank.index == 0:
+            self._guard.check_time(
+                n_done=len(self.progress.losses),
+                n_timed=self.watch.n_steps,
+                seconds=self.watch.seconds,
+                seconds_before=self.seconds_before,
+            )
+        return is_due
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "fingerprint": self.plan.fingerprint,
+            "losses": self.progress.losses,
+            "seconds": self.seconds_before + self.watch.seconds,
+        }
+        save_checkpoint(self.plan.out, len(self.progress.losses), state, self._write, self.plan.rank)
+
+    def _write(self, folder: Path) -> None:
+        self._engine.save(folder)
+        if self.plan.rank.index == 0:
+            save_weights(self._model, folder / "weights.safetensors", design_id=self.plan.design_id)
+
+
+def _result(run: _Run, execution: Execution, first: int, n_epochs: float, device: torch.device) -> TrainingResult:
+    scale, n_ranks = run.plan.scale, run.plan.rank.count
+    n_rows = scale.n_steps * scale.batch_tokens // scale.context
+    rows_per_s = run.watch.rate(scale.batch_tokens) / scale.context
+    peak = peak_flops(device)
+    chosen = asdict(execution)
+    model_flops_per_row = chosen.pop("model_flops_per_row")
     return TrainingResult(
         n_steps=scale.n_steps,
         n_tokens=scale.n_steps * scale.batch_tokens,
-        n_epochs=order.n_epochs(scale.n_steps),
+        n_epochs=n_epochs,
         n_resumed_steps=first,
-        seconds=watch.seconds,
-        tokens_per_s=watch.tokens_per_s,
-        train_loss_nats=float(np.mean(progress.losses[-_N_SMOOTHED:])),
-        curve=progress.curve(),
+        n_processes=n_ranks,
+        seconds=run.watch.seconds,
+        tokens_per_s=run.watch.rate(scale.batch_tokens),
+        train_loss_nats=float(np.mean(run.progress.losses[-N_SMOOTHED:])),
+        curve=run.progress.curve(),
+        flops=float(chosen.pop("flops_per_row")) * n_rows,
+        gpu_seconds=(run.seconds_before + run.watch.seconds) * n_ranks if device.type == "cuda" else 0.0,
+        mfu=model_flops_per_row * rows_per_s / (peak * n_ranks) if peak else None,
+        peak_memory_mb=peak_memory_mb(device),
+        **chosen,
     )
 
 
-def token_loss(logits_BLV: Tensor, targets_BL: Tensor) -> Tensor:
-    """Mean cross-entropy, nats per token; a scalar."""
-    return F.cross_entropy(logits_BLV.flatten(0, 1).float(), targets_BL.flatten())
-
-
 @torch.no_grad()
-def validation_loss(model: nn.Module, shards: Shards, context: int) -> float:
-    """Mean loss over the fixed validation rows, nats per token; one row at a time, in evaluation mode."""
+def validation_loss(model: GAM, shards: Shards, context: int) -> float:
+    """Mean loss over the fixed validation rows, nats per token; one row at a time, in evaluation mode and float32."""
     rows = PackedRows(shards.tokens("val"), context)
+    device = model.embedding.weight.device
     model.eval()
-    losses = [token_loss(model(x), y).item() for x, y in _validation_batches(rows)]
+    with torch.compiler.set_stance("force_eager"):
+        losses = [token_loss(model(x), y).item() for x, y in _validation_batches(rows, device)]
     loss = float(np.mean(losses))
     require_finite("validation loss", loss, 0)
     return loss
 
 
-def _validation_batches(rows: PackedRows) -> Iterator[tuple[Tensor, Tensor]]:
+def _validation_batches(rows: PackedRows, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     for index in spread_rows(rows.n_rows, N_VALIDATION_ROWS):
-        batch = torch.from_numpy(rows.rows(np.array([index])))
+        batch = torch.from_numpy(rows.rows(np.array([index]))).to(device)
         yield batch[:, :-1], batch[:, 1:]
 
 
-def _resume(plan: TrainingPlan, engine: Engine, progress: _Progress) -> int:
-    found = latest_checkpoint(plan.out, plan.fingerprint)
-    if found is None:
-        return 0
-    path, state = found
-    engine.load(path)
-    progress.losses.extend(state["losses"])
-    return len(progress.losses)
-
-
-def _save(plan: TrainingPlan, engine: Engine, progress: _Progress) -> None:
-    state: dict[str, Any] = {"fingerprint": plan.fingerprint, "losses": progress.losses}
-    save_checkpoint(plan.out, len(progress.losses), state, engine.save)
-
-
-def _stream(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
-
-
-class _Stopwatch:
-    """Time and tokens of this process's part of the training."""
-
-    def __init__(self, checkpoint_every_s: float | None) -> None:
-        self._started = self._checkpointed = time.monotonic()
-        self._every_s = checkpoint_every_s
-        self._n_tokens = 0
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def tokens_per_s(self) -> float:
-        return self._n_tokens / max(self.seconds, 1e-9)
-
-    def rate(self, n_tokens: int) -> float:
-        self._n_tokens += n_tokens
-        return self.tokens_per_s
-
-    def is_due(self) -> bool:
-        return self._every_s is not None and time.monotonic() - self._checkpointed >= self._every_s
-
-    def restart(self) -> None:
-        self._checkpointed = time.monotonic()
+def _stream(seed: int, step: int, rank: int) -> int:
+    entropy = (seed, step, rank) if rank else (seed, step)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
