@@ -1,7 +1,7 @@
 """Losses from raw logits, and bits per byte of held-out documents beside the unigram baseline.
 
 numpy only: the trusted side, which never imports torch, computes every committed loss with this. Nats are summed over
-all predicted tokens, boundaries included; the divisor counts real bytes alone.
+all predicted tokens, boundaries included; the divisor counts the bytes of the texts alone.
 
 Shapes: N rows, L length, V vocabulary.
 """
@@ -15,9 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genesys.evaluate.splits import END_OF_TEXT
-
-Documents = Sequence[NDArray[np.int64]]
+from genesys.evaluate.splits import Documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ def windows(documents: Documents, context: int) -> list[NDArray[np.int64]]:
     The documents form one stream, led by a boundary token and cut as in training, so that every token is a target
     exactly once, predicted from the part of its window before it.
     """
-    stream = np.concatenate([np.array([END_OF_TEXT]), *documents])
+    stream = np.concatenate([np.array([documents.end_of_text]), *documents.tokens])
     n = (len(stream) - 1) // context
     cut = [stream[np.arange(n)[:, None] * context + np.arange(context + 1)], stream[n * context :][None]]
     return [rows for rows in cut if len(rows) and rows.shape[1] > 1]
@@ -58,21 +56,21 @@ def windows(documents: Documents, context: int) -> list[NDArray[np.int64]]:
 def by_document(nats: Sequence[NDArray[np.float64]], documents: Documents) -> list[NDArray[np.float64]]:
     """The losses of `windows`, dealt back to the documents that the targets stand in."""
     flat = np.concatenate([part.ravel() for part in nats])
-    return np.split(flat, np.cumsum([len(document) for document in documents])[:-1])
+    return np.split(flat, np.cumsum([len(document) for document in documents.tokens])[:-1])
 
 
 def unigram_nats(counts_V: NDArray[np.int64], documents: Documents) -> list[NDArray[np.float64]]:
     """The loss of each token under the training split's token counts, one added to each."""
     nats_V = -np.log((counts_V + 1) / (counts_V + 1).sum())
-    return [nats_V[document] for document in documents]
+    return [nats_V[document] for document in documents.tokens]
 
 
 def bits_per_byte(
     nats: Sequence[NDArray[np.float64]], documents: Documents, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> BitsPerByte:
-    """Nats / ln 2 over real bytes, and the standard deviation of that ratio over resampled documents."""
+    """Nats / ln 2 over the texts' bytes, and the standard deviation of that ratio over resampled documents."""
     sums = np.array([d.sum() for d in nats])
-    sizes = np.array([int((d != END_OF_TEXT).sum()) for d in documents])
+    sizes = documents.n_bytes
     value = sums.sum() / sizes.sum() / math.log(2)
     picks = np.random.default_rng(seed).integers(len(sums), size=(n_bootstrap, len(sums)))
     resampled = sums[picks].sum(1) / sizes[picks].sum(1) / math.log(2)

@@ -1,13 +1,14 @@
 """The evaluation's own reading of token shards, independent of the trainer's.
 
 Two readings that must give one loss are a better check (law 1) than one reading used twice. The format is that of
-`genesys.train.data.shards`; the rows are those of `genesys.train.data.packing`, and a test holds the two equal. numpy only.
+`genesys.train.data.folder`; the rows are those of `genesys.train.data.packing`, and a test holds the two equal. numpy only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,36 +18,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genesys.errors import JobFailed
+from genesys.tokens import Tokenizer, parse_tokenizer
 
-END_OF_TEXT = 256
+SHARDS_VERSION = 2
 N_VALIDATION_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Documents:
+    """Texts in tokens, each with its boundary at the end.
+
+    Attributes:
+        n_bytes: Of each text, in UTF-8; what bits per byte are per.
+        end_of_text: The boundary token.
+    """
+
+    tokens: Sequence[NDArray[np.int64]]
+    n_bytes: NDArray[np.int64]
+    end_of_text: int
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitFiles:
-    """A folder of shards, opened for evaluation; `hash` is that of its manifest."""
+    """A folder of shards, opened for evaluation; `hash` is that of its manifest.
+
+    All methods raise `JobFailed`, cause "infrastructure", where a file does not have the content that the manifest says.
+    """
 
     path: Path
     hash: str
     manifest: dict[str, Any]
 
     def tokens(self, split: str) -> NDArray[np.int64]:
-        """All tokens of a split.
+        """All tokens of a split."""
+        return np.concatenate(list(self._files(split)))
 
-        Raises:
-            JobFailed: Cause "infrastructure": the file does not have the content that the manifest says.
+    def documents(self, split: str, at_most_bytes: int) -> Documents:
+        """Whole documents from the front of a split, from as few of its files as hold them.
+
+        At least one, and no more than have `at_most_bytes` of text together.
         """
-        return np.frombuffer(self._read(f"{split}.bin"), dtype="<u2").astype(np.int64)
+        offsets, n_bytes = self._numbers(f"{split}.offsets.bin"), self._numbers(f"{split}.bytes.bin")
+        n = max(1, int(np.searchsorted(np.cumsum(n_bytes), at_most_bytes, side="right")))
+        pieces: list[NDArray[np.int64]] = []
+        for piece in self._files(split):
+            pieces.append(piece)
+            if sum(map(len, pieces)) >= offsets[n]:
+                break
+        tokens = np.concatenate(pieces)
+        cut = [tokens[a:b] for a, b in pairwise(offsets[: n + 1])]
+        return Documents(cut, n_bytes[:n], int(self.manifest["end_of_text"]))
 
-    def documents(self, split: str, at_most_bytes: int) -> list[NDArray[np.int64]]:
-        """Whole documents from the front of a split, each with its boundary token at the end.
+    def train_counts(self) -> NDArray[np.int64]:
+        """How often each token occurs in the train split; shape (vocab_size,)."""
+        return self._numbers("train.counts.bin")
 
-        At least one, and no more than fit into `at_most_bytes` together.
-        """
-        tokens = self.tokens(split)
-        offsets = np.frombuffer(self._read(f"{split}.offsets.bin"), dtype="<u8").astype(np.int64)
-        n = max(1, int(np.searchsorted(offsets[1:], at_most_bytes, side="right")))
-        return [tokens[a:b] for a, b in pairwise(offsets[: n + 1])]
+    def tokenizer(self) -> Tokenizer:
+        """What the text was packed with; raises `ConfigError` where a library that it needs is missing."""
+        return parse_tokenizer(self._read("tokenizer.json").decode())
+
+    def _files(self, split: str) -> Iterator[NDArray[np.int64]]:
+        for name in sorted(name for name in self.manifest["files"] if name.startswith(f"{split}-")):
+            yield np.frombuffer(self._read(name), dtype=self.manifest["dtype"]).astype(np.int64)
+
+    def _numbers(self, name: str) -> NDArray[np.int64]:
+        return np.frombuffer(self._read(name), dtype="<u8").astype(np.int64)
 
     def _read(self, name: str) -> bytes:
         try:
@@ -69,8 +108,11 @@ def open_splits(path: Path) -> SplitFiles:
     """
     try:
         text = (path / "manifest.json").read_text(encoding="utf-8")
-        return SplitFiles(path=path, hash=hashlib.sha256(text.encode()).hexdigest(), manifest=json.loads(text))
-    except (OSError, ValueError) as error:
+        manifest = json.loads(text)
+        if manifest["version"] != SHARDS_VERSION:
+            raise ValueError(f"format {manifest['version']}, not {SHARDS_VERSION}")
+        return SplitFiles(path=path, hash=hashlib.sha256(text.encode()).hexdigest(), manifest=manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise JobFailed(
             "infrastructure", f"Cannot open shards {str(path)!r}: {error}; expected a manifest.json."
         ) from None

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from genesys.evaluate.bits import Documents, bits_per_byte, by_document, unigram_nats, windows
+from genesys.evaluate.bits import bits_per_byte, by_document, unigram_nats, windows
 from genesys.evaluate.questions import Question
-from genesys.evaluate.splits import open_splits, validation_rows
+from genesys.evaluate.splits import Documents, open_splits, validation_rows
 from genesys.verification.audit import audit, draw_picks, secret_generator
 from genesys.verification.jobs import Jobs
 from genesys.verification.states import CagedModel, Inquiry, Reading, ask
@@ -51,7 +51,7 @@ def load_held_out(shards: str, context: int, vocab_size: int) -> HeldOut:
         shards_hash=splits.hash,
         val_RL=validation_rows(splits.tokens("val"), context),
         documents=splits.documents("test", MAX_TEST_BYTES),
-        train_counts_V=np.bincount(splits.tokens("train"), minlength=vocab_size),
+        train_counts_V=splits.train_counts(),
     )
 
 

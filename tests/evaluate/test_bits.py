@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from genesys.errors import JobFailed
 from genesys.evaluate.bits import bits_per_byte, by_document, target_nats, unigram_nats, windows
-from genesys.evaluate.splits import END_OF_TEXT, open_splits, validation_rows
+from genesys.evaluate.splits import Documents, open_splits, validation_rows
 from genesys.evaluate.weights import load_weights
 from genesys.evaluate.weights import save_weights as save_probe_weights
 from genesys.gau.library import seed_design
@@ -25,9 +25,13 @@ torch.set_num_threads(1)
 SHAPE = ModelShape(vocab_size=257, d_model=16, n_blocks=1)
 
 
-def documents(*lengths: int) -> list[np.ndarray]:
+END_OF_TEXT = 256
+
+
+def documents(*lengths: int) -> Documents:
     rng = np.random.default_rng(0)
-    return [np.append(rng.integers(0, 256, n), END_OF_TEXT) for n in lengths]
+    texts = [np.append(rng.integers(0, 256, n), END_OF_TEXT) for n in lengths]
+    return Documents(texts, np.array(lengths), END_OF_TEXT)
 
 
 def test_a_uniform_model_has_the_bits_of_its_vocabulary() -> None:
@@ -44,8 +48,8 @@ def test_every_token_is_a_target_once(context: int) -> None:
     texts = documents(40, 7, 90)
     rows = windows(texts, context)
     assert [len(d) for d in by_document([part[:, 1:] for part in rows], texts)] == [41, 8, 91]
-    assert np.concatenate([part[:, 1:].ravel() for part in rows]).tolist() == np.concatenate(texts).tolist()
-    stream = [END_OF_TEXT, *np.concatenate(texts).tolist()]
+    assert np.concatenate([part[:, 1:].ravel() for part in rows]).tolist() == np.concatenate(texts.tokens).tolist()
+    stream = [END_OF_TEXT, *np.concatenate(texts.tokens).tolist()]
     assert np.concatenate([part[:, :-1].ravel() for part in rows]).tolist() == stream[:-1]
 
 
@@ -62,12 +66,12 @@ def test_target_nats_are_torchs_cross_entropy(seed: int, scale: float) -> None:
 
 def test_unigram_bits_equal_the_cross_entropy() -> None:
     train = np.array([0] * 99 + [1] * 49)
-    nats = unigram_nats(np.bincount(train, minlength=3), [np.array([0, 1, 2])])
+    nats = unigram_nats(np.bincount(train, minlength=3), Documents([np.array([0, 1, 2])], np.array([2]), 2))
     assert nats[0] == pytest.approx(-np.log(np.array([100, 50, 1]) / 151))
 
 
 def test_error_is_zero_for_equal_documents_and_positive_otherwise() -> None:
-    same = [np.append(np.zeros(10, dtype=np.int64), END_OF_TEXT)] * 5
+    same = documents(*[10] * 5)
     assert bits_per_byte([np.ones(11)] * 5, same).se == pytest.approx(0, abs=1e-12)
     assert bits_per_byte([np.full(11, float(i)) for i in range(5)], same).se > 0.1
 
@@ -117,7 +121,7 @@ def test_both_writers_of_weights_write_one_format(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["test.bin", "test.offsets.bin"])
+@pytest.mark.parametrize("name", ["test-00000.bin", "test.offsets.bin", "test.bytes.bin"])
 def test_tampered_test_data_is_the_hosts_fault(name: str, tmp_path: Path) -> None:
     path = small_shards(tmp_path).path
     (path / name).write_bytes(bytes((path / name).stat().st_size))
@@ -127,6 +131,33 @@ def test_tampered_test_data_is_the_hosts_fault(name: str, tmp_path: Path) -> Non
     with pytest.raises(JobFailed, match="No such file"):
         open_splits(path).documents("test", 1000)
     assert caught.value.cause == "infrastructure"
+
+
+def test_bytes_and_boundary_are_those_of_the_manifest(tmp_path: Path) -> None:
+    """With any tokenizer bits are per byte of text: a model that says nothing costs log2(V) for each token."""
+    shards = small_shards(tmp_path, tokenizer="bpe:300", file_bytes=1 << 12)
+    splits = open_splits(shards.path)
+    found, boundary = splits.documents("test", 5000), shards.end_of_text
+    texts = [splits.tokenizer().decode(tokens[:-1]) for tokens in found.tokens]
+    assert [len(text.encode()) for text in texts] == found.n_bytes.tolist() and 4000 < found.n_bytes.sum() <= 5000
+    assert all(tokens[-1] == boundary for tokens in found.tokens) and windows(found, 16)[0][0, 0] == boundary
+    bits = bits_per_byte([np.full(len(tokens), math.log(300)) for tokens in found.tokens], found)
+    n_tokens = sum(map(len, found.tokens))
+    assert (
+        bits.value == pytest.approx(math.log2(300) * n_tokens / found.n_bytes.sum())
+        and n_tokens < found.n_bytes.sum() / 2
+    )
+    assert splits.train_counts().tolist() == np.bincount(splits.tokens("train"), minlength=300).tolist()
+    assert splits.documents("test", 0).tokens[0].tolist() == found.tokens[0].tolist()
+
+
+def test_only_the_files_that_are_needed_are_read(tmp_path: Path) -> None:
+    shards = small_shards(tmp_path, file_bytes=1 << 12)
+    last = sorted(shards.path.glob("test-*.bin"))[-1]
+    last.write_bytes(b"")
+    assert open_splits(shards.path).documents("test", 3000).n_bytes.sum() <= 3000
+    with pytest.raises(JobFailed, match="not what the manifest says"):
+        open_splits(shards.path).tokens("test")
 
 
 def test_generation_equals_teacher_forced_argmax() -> None:

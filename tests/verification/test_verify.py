@@ -55,7 +55,10 @@ async def test_each_job_may_touch_what_it_needs(honest: Honest, cage: ForkCage, 
     assert stages == ["train", "evaluate", "probe"]
     assert spy.entries == [TRAIN, STATES, STATES, PROBE, STATES, STATES]
     names = [{Path(path).name for path in policy.readable} for policy in spy.policies]
-    assert names[0] == {"manifest.json", "train.bin", "val.bin", "val.offsets.bin"}
+    assert names[0] == {
+        "manifest.json", "tokenizer.json", "train-00000.bin", "train.counts.bin", "val-00000.bin", "val.offsets.bin",
+        "val.bytes.bin",
+    }  # fmt: skip
     assert [names[i] - {"rows", "places"} for i in (1, 2, 4, 5)] == [{"weights.safetensors"}] * 2 + [
         {"recall.safetensors"}
     ] * 2 and names[3] == set()
@@ -94,9 +97,9 @@ async def test_broken_shards_are_found_before_anything_is_trained(
     honest: Honest, cage: ForkCage, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(honest.request.shards, tmp_path / "shards"))
-    (copy / "test.bin").write_bytes(bytes((copy / "test.bin").stat().st_size))
+    (copy / "test-00000.bin").write_bytes(bytes((copy / "test-00000.bin").stat().st_size))
     spy = Liar(cage)
-    with pytest.raises(JobFailed, match=r"test\.bin: its content is not what the manifest says") as caught:
+    with pytest.raises(JobFailed, match=r"test-00000\.bin: its content is not what the manifest says") as caught:
         await verify(replace(honest.request, shards=str(copy), out=str(tmp_path / "out")), spy)
     assert caught.value.cause == "infrastructure" and spy.entries == []
 

@@ -72,7 +72,9 @@ def read_docs(packages: Iterable[str], cache_dir: Path, *, min_bytes: int | None
     Raises:
         ConfigError: A package that was asked for is not installed.
     """
-    n_bytes = 0
+    n_bytes, packages = 0, list(packages)
+    for package in packages if min_bytes is None else ():
+        _installed(package)  # a mistake comes out before the others are read
     for package in packages:
         if min_bytes is not None and n_bytes >= min_bytes:
             return
@@ -85,12 +87,7 @@ def read_docs(packages: Iterable[str], cache_dir: Path, *, min_bytes: int | None
 
 def extract(package: str) -> PackageDocs:
     """Read the prose of one installed package."""
-    root = _root(package)
-    if root is None:
-        raise ConfigError(
-            f"Cannot read the docstrings of {package!r}: no such package is installed. "
-            f"Install it, or name another in `corpus: python-docs:a,b`."
-        )
+    root = _installed(package)
     seen: set[str] = set()
     documents = (_module_prose(path, seen) for path in _modules(root))
     return PackageDocs(package=package, version=package_version(package), documents=tuple(d for d in documents if d))
@@ -156,6 +153,16 @@ def _root(package: str) -> Path | None:
     spec = util.find_spec(package)  # finds a top-level package without running it
     locations = list(spec.submodule_search_locations or ()) if spec else []
     return Path(locations[0]) if locations else None
+
+
+def _installed(package: str) -> Path:
+    root = _root(package)
+    if root is None:
+        raise ConfigError(
+            f"Cannot read the docstrings of {package!r}: no such package is installed. "
+            f"Install it, or name another in `corpus: python-docs:a,b`."
+        )
+    return root
 
 
 def package_version(package: str) -> str:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from genesys.train.data.corpus import Tokens
+from genesys.train.data.folder import Tokens, TokenStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class PackedRows:
         ValueError: The stream is too short for one row.
     """
 
-    tokens: Tokens
+    tokens: Tokens | TokenStream
     context: int
 
     def __post_init__(self) -> None:
@@ -44,9 +44,8 @@ class PackedRows:
 
     def rows(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows at these indices; shape (B, context + 1): inputs `[:, :-1]`, targets `[:, 1:]`."""
-        places = indices[:, None] * self.context + np.arange(self.context + 1)
-        rows: NDArray[np.int64] = self.tokens[places].astype(np.int64)
-        return rows
+        starts = (indices * self.context).tolist()
+        return np.array([self.tokens[start : start + self.context + 1] for start in starts], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +63,15 @@ class DataOrder:
         """Row indices of step `step`, which counts from 0; shape (batch_rows,)."""
         places = np.arange(step * self.batch_rows, (step + 1) * self.batch_rows)
         epochs, within = np.divmod(places, self.n_rows)
-        return np.array(
-            [_permutation(self.n_rows, self.seed, int(e))[w] for e, w in zip(epochs, within, strict=True)],
-            dtype=np.int64,
-        )
+        parts = [_permutation(self.n_rows, self.seed, int(e))[within[epochs == e]] for e in np.unique(epochs)]
+        return np.concatenate(parts)
 
     def n_epochs(self, n_steps: int) -> float:
         """Passes over the rows after `n_steps` steps."""
         return n_steps * self.batch_rows / self.n_rows
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # a batch spans two epochs; 20 million rows take 160 MB
 def _permutation(n_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(n_rows)
 

@@ -1,200 +1,293 @@
-"""Token shards on disk: three splits of a corpus, prepared once and checked whenever they are opened.
+"""Shards prepared from a corpus: packed once, part by part, and found again.
 
-A folder holds `train.bin`, `val.bin`, `test.bin` (little-endian uint16, documents each followed by the boundary
-token), `val.offsets.bin` and `test.offsets.bin` (uint64, where each document begins, and the total at the end) and
-`manifest.json`. It comes into being by one rename, so a preparation that is killed or runs twice leaves no half folder.
+The parts are packed side by side by whatever maps a function over them. A folder of shards comes into being by one
+rename, as does each part in the folder of a build: what is killed leaves no half, and goes on from the parts there are.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from genesys.errors import ConfigError
-from genesys.train.data.corpus import END_OF_TEXT, VOCAB_SIZE, Corpus, Tokens, encode, read_corpus
-from genesys.train.data.docs import FILTER_VERSION, package_version
+from genesys.tokens import Tokenizer, load_tokenizer, make_tokenizer
+from genesys.train.data.corpus import open_corpus
+from genesys.train.data.dataset import DatasetCorpus
+from genesys.train.data.folder import SHARDS_VERSION, Shards, TokenStream, load_shards, sha256_of, training_files
+from genesys.train.data.parts import SPLITS, Part, Source, Split
+from genesys.train.data.processes import map_in_processes
+from genesys.train.data.writing import (
+    FILE_BYTES,
+    PackedPart,
+    PackTask,
+    find_packed,
+    pack_part,
+    split_of,
+    token_dtype,
+    writing_to,
+)
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-SHARDS_VERSION = 1
 MIN_TOKENS: Mapping[Split, int] = {"train": 32_768, "val": 1_024, "test": 1_024}
+TOKENIZER_TEXT_BYTES = 32 * 2**20
+"""How much of the train split a tokenizer is trained on, from the beginnings of its parts."""
+_TOKENIZER_PARTS = 32
+
+MapParts = Callable[[Callable[[PackTask], PackedPart], Sequence[PackTask]], Iterable[PackedPart]]
+"""Applies the function to each task, anywhere that sees the folder; gives the results as they come, in any order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shards:
-    """One prepared folder of tokens.
+class PackProgress:
+    """How far a packing is.
 
     Attributes:
-        hash: SHA-256 of the manifest, which holds the SHA-256 of every file: equal hash, equal data.
-        n_tokens, n_documents: By split, boundary tokens counted as tokens.
+        share: Of the work, 0 to 1.
+        n_tokens, n_bytes: Packed so far, of tokens and of text, with those that were there already.
+        left_s: Seconds left at the pace so far; None before there is one.
     """
 
-    path: Path
-    hash: str
-    corpus: str
-    n_tokens: Mapping[str, int]
-    n_documents: Mapping[str, int]
-    n_bytes: Mapping[str, int]
-    vocab_size: int = VOCAB_SIZE
-
-    def tokens(self, split: Split) -> Tokens:
-        """All tokens of a split, mapped from the file and read-only."""
-        return np.memmap(self.path / f"{split}.bin", dtype="<u2", mode="r")
-
-    def offsets(self, split: Literal["val", "test"]) -> NDArray[np.uint64]:
-        """Where each document of a split begins, and the total at the end; shape (n_documents + 1,)."""
-        return np.fromfile(self.path / f"{split}.offsets.bin", dtype="<u8")
+    n_parts: int
+    n_done: int
+    share: float
+    n_tokens: int
+    n_bytes: int
+    left_s: float | None
 
 
-def prepare_shards(corpus: str, cache_dir: Path) -> Shards:
-    """Give the shards of a corpus, writing them on first use.
+OnProgress = Callable[[PackProgress], None]
 
-    Safe against a kill and against another process that does the same at the same time.
+
+def prepare_shards(
+    corpus: str | DatasetCorpus, cache_dir: Path, tokenizer: str = "bytes", *, map_parts: MapParts = map_in_processes,
+    on_progress: OnProgress = lambda progress: None,
+) -> Shards:  # fmt: skip
+    """Give the shards of a corpus, packing it on first use.
+
+    Safe against a kill, after which the next call goes on, and against another process that does the same at the same
+    time, for which this one waits.
+
+    Args:
+        corpus: See `open_corpus`.
+        cache_dir: Shards lie in its subfolder `shards`.
+        tokenizer: See `make_tokenizer`.
 
     Raises:
-        ConfigError: The corpus cannot be read, or holds too little text; the message says how much it needs.
+        ConfigError: The corpus cannot be read, holds too little text (the message says how much it needs), or what was
+            prepared is broken.
+        TransientError: The corpus cannot be reached now.
     """
-    pointer = cache_dir / "shards" / f"{_slug(corpus)}.json"
-    found = _follow(pointer) if corpus.startswith("python-docs") else None
-    if found is not None:
+    source = open_corpus(corpus, cache_dir)
+    folder, key = cache_dir / "shards", _key(source, tokenizer)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder / f".{key}.lock"):
+        found = _follow(folder / f"{key}.json")
+        if found is None:
+            work = folder / f".building-{key}"
+            found = _build(source, tokenizer, work, map_parts=map_parts, on_progress=on_progress)
+            _write_atomically(folder / f"{key}.json", json.dumps({"path": found.path.name}))
+            shutil.rmtree(work, ignore_errors=True)
         return found
-    texts = read_corpus(corpus, cache_dir)
-    shards = write_shards(texts, cache_dir / "shards")
-    _write_atomically(pointer, json.dumps({"path": shards.path.name, "sources": _versions(texts)}))
-    return shards
 
 
-def write_shards(corpus: Corpus, folder: Path) -> Shards:
-    """Write a corpus as shards into a subfolder of `folder` that is named by their hash."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = split_documents(corpus.documents)
-    _check_enough(corpus, parts)
-    temporary = Path(tempfile.mkdtemp(prefix=".shards-", dir=folder))
+def find_shards(corpus: str | DatasetCorpus, cache_dir: Path, tokenizer: str = "bytes") -> Shards | None:
+    """The shards of a corpus, if they are prepared.
+
+    Raises:
+        ConfigError: There is no such corpus, or what was prepared is broken.
+    """
+    return _follow(cache_dir / "shards" / f"{_key(open_corpus(corpus, cache_dir), tokenizer)}.json")
+
+
+def write_shards(corpus: Source, folder: Path, tokenizer: str = "bytes", *, file_bytes: int = FILE_BYTES) -> Shards:
+    """Pack a corpus in this process, into a subfolder of `folder` that is named by the shards' hash.
+
+    Args:
+        file_bytes: The most that one file of tokens holds; a multiple of 4.
+    """
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as work:
+        return _build(source=corpus, tokenizer=tokenizer, work=Path(work), map_parts=map, file_bytes=file_bytes)
+
+
+def training_texts(parts: Sequence[Part]) -> Iterator[str]:
+    """What a tokenizer is trained on: documents of the train split from the beginnings of parts spread over the corpus."""
+    chosen = [part for part in parts if part.deal in ("train", "all")]
+    chosen = chosen[:: -(-len(chosen) // _TOKENIZER_PARTS)] if chosen else []
+    for part in chosen:
+        left = TOKENIZER_TEXT_BYTES // len(chosen)
+        for text in part.documents():
+            raw = text.encode(errors="replace")
+            if split_of(raw, part.deal) == "train":
+                yield raw.decode()
+                left -= len(raw)
+            if left <= 0:
+                break
+
+
+def _build(
+    source: Source, tokenizer: str, work: Path, *, map_parts: MapParts, file_bytes: int = FILE_BYTES,
+    on_progress: OnProgress = lambda progress: None,
+) -> Shards:  # fmt: skip
+    parts = source.parts()
+    with writing_to(work):
+        work.mkdir(exist_ok=True)
+    made = _tokenizer(tokenizer, parts, work)
+    tasks = [PackTask(folder=work, index=i, part=part, file_bytes=file_bytes) for i, part in enumerate(parts)]
+    packed = _pack(tasks, map_parts, on_progress)
+    _check_enough(source.name, packed)
+    with writing_to(work.parent):
+        return _assemble(source, made, packed, work)
+
+
+def _tokenizer(name: str, parts: Sequence[Part], work: Path) -> Tokenizer:
+    file = work / "tokenizer.json"
+    if not file.exists():
+        made = make_tokenizer(name, lambda: training_texts(parts))
+        with writing_to(work):
+            _write_atomically(file, made.to_json())
+    return load_tokenizer(file)
+
+
+def _pack(tasks: Sequence[PackTask], map_parts: MapParts, on_progress: OnProgress) -> list[PackedPart]:
+    """Pack what is not yet packed; the parts in their order."""
+    found = {str(part.path): part for task in tasks if (part := find_packed(task.folder, task.index))}
+    sizes = {str(task.folder / f"part-{task.index:05}"): task.part.size for task in tasks}
+    started, before = time.monotonic(), sum(sizes[path] for path in found)
+
+    def report() -> None:
+        done, total = sum(sizes[path] for path in found), max(1, sum(sizes.values()))
+        seconds = time.monotonic() - started
+        on_progress(
+            PackProgress(
+                n_parts=len(tasks),
+                n_done=len(found),
+                share=done / total,
+                n_tokens=sum(sum(part.n_tokens.values()) for part in found.values()),
+                n_bytes=sum(sum(part.n_bytes.values()) for part in found.values()),
+                left_s=seconds * (total - done) / (done - before) if done > before else None,
+            )
+        )
+
+    report()
+    for part in map_parts(
+        pack_part, [task for task in tasks if str(task.folder / f"part-{task.index:05}") not in found]
+    ):
+        found[str(part.path)] = part
+        report()
+    return [found[path] for path in sizes]
+
+
+def _check_enough(name: str, packed: Sequence[PackedPart]) -> None:
+    n_documents = sum(sum(part.n_documents.values()) for part in packed)
+    for split, minimum in MIN_TOKENS.items():
+        n = sum(part.n_tokens[split] for part in packed)
+        if n < minimum:
+            raise ConfigError(
+                f"Cannot train on corpus {name!r}: its {split} split has {n:,} tokens in "
+                f"{sum(part.n_documents[split] for part in packed)} of {n_documents} documents; expected at least "
+                f"{minimum:,}. Add text: about 200 kB in 50 or more documents (blank-line separated paragraphs in one "
+                f"file, or several files) is a good start."
+            )
+
+
+def _assemble(source: Source, tokenizer: Tokenizer, packed: Sequence[PackedPart], work: Path) -> Shards:
+    """Join the parts into one folder; files of tokens are moved, not copied.
+
+    Killed half-way, it leaves parts without their files: the next build packs those again.
+    """
+    final_parent, temporary = work.parent, Path(tempfile.mkdtemp(prefix=".shards-", dir=work.parent))
     try:
-        manifest = _write_files(corpus, parts, temporary)
-        text = json.dumps(manifest, sort_keys=True, indent=1)
+        shutil.copyfile(work / "tokenizer.json", temporary / "tokenizer.json")
+        np.sum([part.numbers("counts") for part in packed], axis=0, dtype="<u8").tofile(temporary / "train.counts.bin")
+        for split in ("val", "test"):
+            lengths = np.concatenate([part.numbers(f"{split}.lengths") for part in packed])
+            np.cumsum(np.append(np.uint64(0), lengths), dtype="<u8").tofile(temporary / f"{split}.offsets.bin")
+            np.concatenate([part.numbers(f"{split}.bytes") for part in packed]).tofile(temporary / f"{split}.bytes.bin")
+        files = {f.name: {"n_bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in temporary.iterdir()}
+        moves: dict[str, Path] = {}
+        for split in SPLITS:
+            entries = [(part.path, entry) for part in packed for entry in part.files[split]]
+            for number, (path, entry) in enumerate(entries):
+                name = f"{split}-{number:05}.bin"
+                files[name] = {"n_bytes": entry["n_bytes"], "sha256": entry["sha256"]}
+                moves[name] = path / entry["name"]
+        text = json.dumps(_manifest(source, tokenizer, packed, files), sort_keys=True, indent=1)
         (temporary / "manifest.json").write_text(text, encoding="utf-8")
-        final = folder / _sha256(text.encode())[:16]
+        final = final_parent / hashlib.sha256(text.encode()).hexdigest()[:16]
+        for name, path in moves.items() if not final.exists() else ():
+            os.rename(path, temporary / name)
         try:
             os.rename(temporary, final)
         except OSError:
-            load_shards(final)  # another process was faster; theirs must be whole
+            load_shards(final)  # the same data by another way; theirs must be whole
         return load_shards(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_shards(path: Path, *, splits: Sequence[Split] = SPLITS, verify: bool = False) -> Shards:
-    """Open prepared shards.
+def _manifest(
+    source: Source, tokenizer: Tokenizer, packed: Sequence[PackedPart], files: Mapping[str, Any]
+) -> dict[str, Any]:
+    def total(counts: Callable[[PackedPart], Mapping[str, int]]) -> dict[str, int]:
+        return {split: sum(counts(part)[split] for part in packed) for split in SPLITS}
 
-    Args:
-        path: The folder.
-        splits: Whose files are looked at; those of the others need not be there (a caged training lacks the test split).
-        verify: Also read every file and compare its SHA-256; sizes are always compared.
-
-    Raises:
-        ConfigError: The folder is no whole set of shards.
-    """
-    try:
-        text = (path / "manifest.json").read_text(encoding="utf-8")
-        manifest: dict[str, Any] = json.loads(text)
-        for name, entry in manifest["files"].items():
-            if name.partition(".")[0] not in splits:
-                continue
-            if (path / name).stat().st_size != entry["n_bytes"]:
-                raise ValueError(f"{name} has {(path / name).stat().st_size} bytes, not {entry['n_bytes']}")
-            if verify and _sha256((path / name).read_bytes()) != entry["sha256"]:
-                raise ValueError(f"{name} does not have the content that the manifest says")
-        if manifest["version"] != SHARDS_VERSION:
-            raise ValueError(f"format {manifest['version']}, not {SHARDS_VERSION}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"Cannot open shards {str(path)!r}: {error}; expected a folder that `prepare_shards` wrote. Delete it to prepare it again."
-        ) from None
-    return Shards(
-        path=path,
-        hash=_sha256(text.encode()),
-        corpus=manifest["corpus"],
-        n_tokens=manifest["n_tokens"],
-        n_documents=manifest["n_documents"],
-        n_bytes=manifest["n_bytes"],
-        vocab_size=manifest["vocab_size"],
-    )
-
-
-def split_documents(documents: Sequence[str]) -> Mapping[Split, list[str]]:
-    """Deal documents to train 90%, val 5%, test 5% by the hash of their text: equal texts stay together."""
-    parts: dict[Split, list[str]] = {split: [] for split in SPLITS}
-    for text in documents:
-        bucket = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 20
-        split: Split = "val" if bucket == 18 else "test" if bucket == 19 else "train"
-        parts[split].append(text)
-    return parts
-
-
-def _check_enough(corpus: Corpus, parts: Mapping[Split, Sequence[str]]) -> None:
-    for split, minimum in MIN_TOKENS.items():
-        n = sum(len(text.encode()) + 1 for text in parts[split])
-        if n < minimum:
-            raise ConfigError(
-                f"Cannot train on corpus {corpus.name!r}: its {split} split has {n:,} tokens in {len(parts[split])} of "
-                f"{len(corpus.documents)} documents; expected at least {minimum:,}. Add text: about 200 kB in 50 or more "
-                f"documents (blank-line separated paragraphs in one file, or several files) is a good start."
-            )
-
-
-def _write_files(corpus: Corpus, parts: Mapping[Split, Sequence[str]], folder: Path) -> dict[str, Any]:
-    n_tokens: dict[str, int] = {}
-    for split, texts in parts.items():
-        pieces = [np.append(encode(text), np.uint16(END_OF_TEXT)) for text in texts]
-        lengths = np.array([0] + [len(piece) for piece in pieces], dtype="<u8")
-        n_tokens[split] = int(lengths.sum())
-        np.concatenate(pieces).astype("<u2").tofile(folder / f"{split}.bin")
-        if split != "train":
-            np.cumsum(lengths, dtype="<u8").tofile(folder / f"{split}.offsets.bin")
     return {
         "version": SHARDS_VERSION,
-        "corpus": corpus.name,
-        "sources": dict(corpus.sources),
-        "vocab_size": VOCAB_SIZE,
-        "n_tokens": n_tokens,
-        "n_documents": {split: len(texts) for split, texts in parts.items()},
-        "n_bytes": {split: n_tokens[split] - len(texts) for split, texts in parts.items()},
-        "files": {
-            f.name: {"n_bytes": f.stat().st_size, "sha256": _sha256(f.read_bytes())} for f in sorted(folder.iterdir())
-        },
+        "corpus": source.name,
+        "sources": dict(source.sources),
+        "tokenizer": tokenizer.name,
+        "vocab_size": tokenizer.vocab_size,
+        "end_of_text": tokenizer.end_of_text,
+        "dtype": token_dtype(tokenizer.vocab_size),
+        "n_tokens": total(lambda part: part.n_tokens),
+        "n_documents": total(lambda part: part.n_documents),
+        "n_bytes": total(lambda part: part.n_bytes),
+        "files": files,
     }
 
 
+def _key(source: Source, tokenizer: str) -> str:
+    """A name for the shards of a corpus, before it is read."""
+    slug = "".join(c if c.isalnum() else "-" for c in f"{source.name} {tokenizer}")[:60]
+    stamp = json.dumps([SHARDS_VERSION, source.name, source.stamp, _tokenizer_stamp(tokenizer)])
+    return f"{slug}-{hashlib.sha256(stamp.encode()).hexdigest()[:8]}"
+
+
+def _tokenizer_stamp(name: str) -> list[Any]:
+    """The name, and what a folder of a tokenizer holds."""
+    folder = Path(name.partition(":")[2] or os.devnull).expanduser()
+    return [name, [sha256_of(f) for f in sorted(folder.glob("*.json"))] if folder.is_dir() else []]
+
+
 def _follow(pointer: Path) -> Shards | None:
-    """The shards that a pointer names, if the packages are still those they were read from."""
+    """The shards that a pointer names, unless they were deleted."""
     try:
-        data = json.loads(pointer.read_text(encoding="utf-8"))
-        if any(
-            package_version(package) != version for package, version in data["sources"].items() if package != "filter"
-        ):
-            return None
-        return (
-            load_shards(pointer.parent / data["path"])
-            if data["sources"]["filter"] == _versions(None)["filter"]
-            else None
-        )
-    except (OSError, ValueError, KeyError, ConfigError):
+        path = pointer.parent / json.loads(pointer.read_text(encoding="utf-8"))["path"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    return load_shards(path) if path.exists() else None
 
 
-def _versions(corpus: Corpus | None) -> dict[str, str]:
-    return {**(corpus.sources if corpus else {}), "filter": str(FILTER_VERSION)}
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock that ends with its process."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _write_atomically(path: Path, text: str) -> None:
@@ -203,9 +296,15 @@ def _write_atomically(path: Path, text: str) -> None:
     os.replace(file.name, path)
 
 
-def _slug(corpus: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in corpus)[:40] + "-" + _sha256(corpus.encode())[:8]
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+__all__ = [
+    "SPLITS",
+    "PackProgress",
+    "Shards",
+    "Split",
+    "TokenStream",
+    "find_shards",
+    "load_shards",
+    "prepare_shards",
+    "training_files",
+    "write_shards",
+]
