@@ -22,7 +22,7 @@ class RWKV7TimeMix(nn.Module):
     reads = ("v_first?",)
     writes = ("v_first",)
 
-    def __init__(self, d: int, ctx, *, head_width: int = 64, chunk: int = 16):
+    def __init__(self, d: int, ctx, *, head_width: int = 64, chunk: int = 32):
         super().__init__()
         self.width = max(w for w in range(1, head_width + 1) if d % w == 0)
         self.chunk = chunk
