@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genesys.evaluate.probes import probe_embedding, probe_task, train_probe
+from genesys.evaluate.probes import probe_hidden, probe_task, train_probe
 from genesys.evaluate.weights import load_weights
 from genesys.gau import UnitTree
 from genesys.model import GAM, ModelShape, build_model
@@ -28,8 +28,8 @@ def states(request: dict[str, Any]) -> dict[str, Any]:
     """Run a model over rows of tokens and leave its hidden states after the last norm.
 
     Args:
-        request: `tree`, `shape`, `seed`, `embedding_std`, `n_threads`; `probe`: whether tokens are embedded as a
-            probe's are; `weights`: path of the safetensors file; `batches`: what to run, in this order, each as
+        request: `tree`, `shape`, `seed`, `embedding_std`, `n_threads`; `probe`: the probe that the
+            model is of, or ""; `weights`: path of the safetensors file; `batches`: what to run, in this order, each as
             [rows, length, places asked, whether with the trained weights], untrained first; `rows` and `places`: paths of all batches' tokens and
             of their asked places (index into the rows laid end to end), raw little-endian int32; `states` and
             `embedding`: paths to write.
@@ -107,10 +107,12 @@ def _extend(model: GAM, prompts: list[Tensor], n_tokens: int) -> Tensor:
 
 
 @torch.no_grad()
-def _states(model: GAM, tokens_BL: Tensor, *, probe: bool) -> Tensor:
+def _states(model: GAM, tokens_BL: Tensor, *, probe: str) -> Tensor:
     """The states after the last norm at every place, (N, D), N = B L."""
-    x_BLD = probe_embedding(model, tokens_BL) if probe else model.embedding(tokens_BL)
-    states_BLD: Tensor = model.norm(model.hidden(x_BLD))
+    hidden_BLD = (
+        probe_hidden(model, probe_task(probe), tokens_BL) if probe else model.hidden(model.embedding(tokens_BL))
+    )
+    states_BLD: Tensor = model.norm(hidden_BLD)
     return states_BLD.flatten(0, 1)
 
 

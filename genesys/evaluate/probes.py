@@ -1,11 +1,11 @@
-"""Synthetic probes: can a design's block learn recall, selective copy and induction?
+"""Synthetic probes: can a design's block learn to recall, copy, compress, memorise, and to do so in longer rows?
 
 Loss at small budgets mis-ranks designs: convolutions lead attention there, and lose what attention can do. Each probe
 trains a fresh model of the block on its own data, with its own learning rate (the better of two, chosen by a short
 trial) and its own standard deviation of the embedding: with the ordinary .02 attention does not learn recall in the
 time there is. All designs get the same steps; who has solved a task stops early.
 
-Each token comes with the one before it (`probe_embedding`): joining neighbours is what takes attention thousands of steps to
+Each token comes with the one before it (`_embed`): joining neighbours is what takes attention thousands of steps to
 learn, while finding a place by its content is what tells designs apart. A convolution gains one token of reach by it.
 
 Here a probe is only trained: the trusted side draws the test rows, which this process never sees, and scores them from
@@ -41,8 +41,7 @@ from genesys.evaluate.weights import save_weights
 from genesys.gau import UnitTree
 from genesys.model import GAM, ModelShape, build_model
 
-_LEARNING_RATES = (3e-3, 1e-2)
-_N_TRIAL_STEPS, _MAX_STEPS = 20, 240
+_N_TRIAL_STEPS = 20
 _BATCH_ROWS = 16
 _CHECK_EVERY, _SOLVED = 20, 0.97
 
@@ -79,21 +78,26 @@ def probe_model(tree: UnitTree, task: Task, *, seed: int) -> GAM:
     return build_model(tree, shape, seed=seed, embedding_std=PROBE_EMBEDDING_STD)
 
 
-def probe_logits(model: GAM, tokens_BL: Tensor) -> Tensor:
-    """What a probed model answers at every place, (B, L, V)."""
-    return model.head(model.hidden(probe_embedding(model, tokens_BL)))
+def probe_hidden(model: GAM, task: Task, tokens_BL: Tensor) -> Tensor:
+    """The states from which a probed model answers at every place, (B, L, D), before the last norm.
+
+    Where a task has one state for all answers, it is taken times the embedding of the token that asks.
+    """
+    if not task.one_state:
+        return model.hidden(_embed(model, tokens_BL))
+    x_BLD = model.hidden(_embed(model, tokens_BL[:, : task.one_state + 1]))
+    asks_BLD = model.embedding(tokens_BL[:, task.one_state :])
+    return torch.cat([x_BLD[:, :-1], x_BLD[:, -1:] * asks_BLD], dim=1)
 
 
-def train_probe(tree: UnitTree, task: Task, weights: Path, *, seed: int, max_steps: int = _MAX_STEPS) -> ProbeTraining:
+def train_probe(tree: UnitTree, task: Task, weights: Path, *, seed: int) -> ProbeTraining:
     """Train a fresh model of the design on a task and leave its weights as a file.
 
     Raises:
         JobFailed: A loss or a gradient is not finite at both learning rates.
     """
     started = time.monotonic()
-    trials = sorted(
-        (_Trial(tree, task, lr, seed, max_steps) for lr in _LEARNING_RATES), key=lambda t: t.run(_N_TRIAL_STEPS)
-    )
+    trials = sorted((_Trial(tree, task, lr, seed) for lr in task.peak_lrs), key=lambda t: t.run(_N_TRIAL_STEPS))
     best = trials[0]
     if not math.isfinite(best.loss):
         raise JobFailed("non-finite", f"Cannot probe {task.name}: the loss is not finite at any learning rate.")
@@ -109,10 +113,10 @@ def train_probe(tree: UnitTree, task: Task, weights: Path, *, seed: int, max_ste
 class _Trial:
     """One model on one task at one learning rate; runs a few steps, and on from there if it is the better one."""
 
-    def __init__(self, tree: UnitTree, task: Task, peak_lr: float, seed: int, max_steps: int) -> None:
+    def __init__(self, tree: UnitTree, task: Task, peak_lr: float, seed: int) -> None:
         self.model = probe_model(tree, task, seed=seed)
         self.peak_lr, self.n_steps, self.loss = peak_lr, 0, math.inf
-        self._task, self._seed, self._max_steps = task, seed, max_steps
+        self._task, self._seed = task, seed
         self._steps = self._train()
 
     def run(self, n_steps: int) -> float:
@@ -130,7 +134,8 @@ class _Trial:
     def finish(self) -> None:
         """Train until the task is solved or the steps are spent."""
         while (
-            self.n_steps < self._max_steps and not self._accuracies(CHECK_STREAM + self.n_steps, 32).mean() >= _SOLVED
+            self.n_steps < self._task.n_steps
+            and not self._accuracies(CHECK_STREAM + self.n_steps, 32).mean() >= _SOLVED
         ):
             self.run(_CHECK_EVERY)
             if not math.isfinite(self.loss):
@@ -142,10 +147,11 @@ class _Trial:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.peak_lr, betas=(0.9, 0.98), weight_decay=0.0)
         data = task_stream(self._seed, TRAIN_STREAM, self._task.name)
         self.model.train()
-        while self.n_steps < self._max_steps:
+        while self.n_steps < self._task.n_steps:
             tokens, answers = map(torch.from_numpy, self._task.sample(_BATCH_ROWS, data))
             asked = answers != NO_ANSWER
-            loss = F.cross_entropy(self._logits(tokens, asked), answers[asked])
+            hidden = probe_hidden(self.model, self._task, tokens)
+            loss = F.cross_entropy(self.model.head(hidden[asked]), answers[asked])
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -157,11 +163,7 @@ class _Trial:
 
     def _lr(self) -> float:
         warm = min(1.0, (self.n_steps + 1) / 20)
-        return self.peak_lr * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * self.n_steps / self._max_steps)))
-
-    def _logits(self, tokens_BL: Tensor, asked_BL: Tensor) -> Tensor:
-        """Logits at the places where an answer is asked, (N, V)."""
-        return self.model.head(self.model.hidden(probe_embedding(self.model, tokens_BL))[asked_BL])
+        return self.peak_lr * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * self.n_steps / self._task.n_steps)))
 
     @torch.no_grad()
     def _accuracies(self, stream: int, n_rows: int) -> Tensor:
@@ -169,12 +171,12 @@ class _Trial:
         self.model.eval()
         drawn = self._task.sample(n_rows, task_stream(self._seed, stream, self._task.name))
         tokens, answers = map(torch.from_numpy, drawn)
-        right = (probe_logits(self.model, tokens).argmax(-1) == answers).sum(1)
+        right = (self.model.head(probe_hidden(self.model, self._task, tokens)).argmax(-1) == answers).sum(1)
         self.model.train()
         return right.double() / (answers != NO_ANSWER).sum(1)
 
 
-def probe_embedding(model: GAM, tokens_BL: Tensor) -> Tensor:
+def _embed(model: GAM, tokens_BL: Tensor) -> Tensor:
     """Each token's embedding, plus that of the token before it with its channels rolled by one, (B, L, D)."""
     x_BLD: Tensor = model.embedding(tokens_BL)
     return x_BLD + F.pad(x_BLD, (0, 0, 1, 0))[:, :-1].roll(1, dims=-1)

@@ -13,7 +13,9 @@ from typing import Literal, get_args
 
 from genesys.errors import ConfigError, suggest
 
-Probe = Literal["recall", "copy", "induction"]
+Probe = Literal[
+    "recall", "copy", "induction", "fuzzy_recall", "noisy_recall", "compression", "memorisation", "length_generalisation",
+]  # fmt: skip
 PROBES: tuple[Probe, ...] = get_args(Probe)
 
 
@@ -32,7 +34,7 @@ class Scale:
         lr_grid: Multipliers of the peak learning rate. Every design is trained in full at each of them and keeps the
             one with the lowest validation loss: one verification, at equal cost for all. One entry is no search.
         suite: Name of the lm-eval task suite (`genesys/evaluate/suites`); "" for none.
-        probes: Synthetic tasks that designs are tried on there; the lowest rungs take the cheapest.
+        probes: Synthetic tasks that designs are tried on there; the lowest rungs take few.
         embedding_std: Of the initial token embedding; small models learn much faster from a larger one.
     """
 

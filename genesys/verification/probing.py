@@ -26,9 +26,7 @@ from genesys.evaluate.tasks import (
     PROBE_EMBEDDING_STD,
     PROBE_N_BLOCKS,
     TASKS,
-    TEST_STREAM,
     Task,
-    task_stream,
 )
 from genesys.sandbox.filesystem import shared_folder
 from genesys.verification.audit import audit, draw_picks, secret_generator
@@ -96,9 +94,9 @@ async def _score(jobs: Jobs, design_id: str, task: Task, weights: Path) -> dict[
         weights_sha256=weights_file(weights, max_bytes=_MAX_WEIGHTS_BYTES).sha256,
         design_id=design_id,
         n_threads=request.n_threads,
-        probe=True,
+        probe=task.name,
     )
-    tokens, answers = task.sample(N_TEST_ROWS, task_stream(request.seed, TEST_STREAM, task.name))
+    tokens, answers = task.test_rows(N_TEST_ROWS, request.seed)
     asked = answers != NO_ANSWER
     questions = [Question(*row) for row in zip(tokens, np.where(asked, answers, 0), strict=True)]
     inquiry = Inquiry(questions=questions, picks=draw_picks(rng, list(asked)), share=False)

@@ -45,7 +45,7 @@ class CagedModel:
     weights_sha256: str
     design_id: str
     n_threads: int = 1
-    probe: bool = False
+    probe: str = ""
 
     @property
     def width(self) -> int:
