@@ -102,7 +102,7 @@ class RunConfig:
         corpus: `python-docs`, or `text:PATH` for one's own text.
         tokenizer: `bytes`, `bpe:SIZE` (trained on the corpus), or `hf:NAME_OR_FOLDER`.
         tasks: The benchmarks run at each scale.
-        ladder: `cpu`, `paper`, or a list of scales.
+        ladder: `cpu`, `paper`, `large`, or a list of scales.
         quotas: Designs that each scale may verify, from the bottom up; the ladder's own by default.
         training_seeds: By the name of a scale: how many seeds each design verified there is trained with, 1 where not
             named. Runs with further seeds draw on a quota of their own and never delay a promotion's lease.

@@ -1,4 +1,4 @@
-"""The ladders that ship: the paper's, and one that a two-core laptop climbs in minutes."""
+"""The ladders that ship: the paper's, the scales beyond it, and one that a two-core laptop climbs in minutes."""
 
 from __future__ import annotations
 
@@ -46,5 +46,6 @@ CPU_SCALES = (
 
 LADDERS = {
     "paper": Ladder(PAPER_SCALES[:5], (1000, 400, 150, 40, 5)),
+    "large": Ladder(PAPER_SCALES[5:], (6, 3)),
     "cpu": Ladder(CPU_SCALES, (16, 5, 2)),
 }
