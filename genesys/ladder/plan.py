@@ -7,7 +7,7 @@ covered: designs that the checker refuses, verifications that fail, and what des
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
@@ -28,7 +28,7 @@ class Workload:
         training_seeds: Seeds that each design is trained with at a scale, one where not named.
         cards, cores: Devices of one verifier, on cards and on a CPU; cards may be shared.
         probes: Whether the scales' probes are asked.
-        corpus_tokens: All tokens of the corpus; None when not known.
+        corpus_tokens: What is packed of the corpus; None for no more than the longest training reads.
     """
 
     ladder: Ladder
@@ -47,17 +47,17 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungPlan:
-    """One rung on one hardware; seconds are those of one verification, `device_hours` of all of the rung."""
+    """One rung on one hardware; seconds are those of one verification, on `n_devices` devices."""
 
     scale: str
     n_designs: int
     n_replicates: int
     cost: VerificationCost
+    n_devices: float
     train_s: float
     eval_s: float
     probe_s: float
     start_s: float
-    device_hours: float
     fits: bool
 
     @property
@@ -67,6 +67,14 @@ class RungPlan:
     @property
     def n_runs(self) -> int:
         return self.n_designs + self.n_replicates
+
+    @property
+    def device_hours(self) -> float:
+        """Of all runs of the rung."""
+        return self.seconds * self.n_runs * self.n_devices / HOUR_S
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"seconds": self.seconds, "device_hours": self.device_hours}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +113,7 @@ class RunPlan:
         return all(rung.fits for rung in self.rungs)
 
     def to_json(self) -> dict[str, Any]:
-        rungs = [asdict(rung) | {"seconds": rung.seconds} for rung in self.rungs]
+        rungs = [rung.to_json() for rung in self.rungs]
         return asdict(self) | {"rungs": rungs, "disk_bytes": self.disk_bytes, "fits": self.fits}
 
 
@@ -120,8 +128,7 @@ def plan_run(work: Workload, hardware: Hardware) -> RunPlan:
     span = makespan_s(seconds, work.ladder.quotas, work.n_verifiers, seeds)
     busy_s = sum(rung.seconds * rung.n_runs for rung in rungs)
     hours = sum(rung.device_hours for rung in rungs)
-    largest = max(scale.n_tokens for scale in work.ladder.scales)
-    n_stored = min(largest, work.corpus_tokens or largest)
+    n_stored = work.corpus_tokens or max(scale.n_tokens for scale in work.ladder.scales)
     used = [rung for rung in rungs if rung.n_runs]
     return RunPlan(
         hardware=hardware.name,
@@ -149,19 +156,18 @@ def _rung(
     train_s, eval_s = cost.n_tokens / tokens_per_s, 0.0
     if hardware.questions_per_s is not None:  # a forward pass is a third of a step
         eval_s = cost.eval_tokens / (3 * tokens_per_s) + cost.n_questions / hardware.questions_per_s
-    rung = RungPlan(
+    return RungPlan(
         scale=scale.name,
         n_designs=quota,
         n_replicates=quota * (work.seeds(scale.name) - 1),
         cost=cost,
+        n_devices=devices,
         train_s=train_s,
         eval_s=eval_s,
         probe_s=hardware.probe_s * len(new_probes) * work.probes,
         start_s=hardware.start_s,
-        device_hours=0.0,
         fits=cost.memory_bytes <= hardware.memory_gb * 1e9 * min(1.0, devices),
     )
-    return replace(rung, device_hours=rung.seconds * rung.n_runs * devices / HOUR_S)
 
 
 def makespan_s(
@@ -170,7 +176,7 @@ def makespan_s(
     """How long `n_verifiers` take for a ladder, from the bottom up, when none idles while a lease may be granted.
 
     The highest rung that is open goes first, as the built-in promotions have it; further seeds of a design that has
-    finished at a rung fill what is left. At least `max(work / n, critical path)`, at most their sum.
+    finished at a rung fill what is left. It is at least `max(work / n, critical path)`.
 
     Args:
         seconds: Of one verification at each rung.

@@ -74,6 +74,7 @@ def test_rungs_add_up() -> None:
     assert plan.busy_share == pytest.approx(plan.device_hours * 3600 / 8 / plan.makespan_s)
     assert plan.disk_bytes == plan.shards_bytes + plan.weights_bytes + plan.checkpoint_bytes
     assert plan.shards_bytes == 2 * PAPER_SCALES[4].n_tokens
+    assert plan_run(replace(PAPER, corpus_tokens=10**9), load_hardware()["H200"]).shards_bytes == 2 * 10**9
     assert plan.fits and plan.to_json()["rungs"][4]["n_designs"] == 5
 
 
