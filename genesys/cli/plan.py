@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from genesys.config import RunConfig
     from genesys.ladder import RunPlan, Workload
     from genesys.ladder.cost import Questions
+    from genesys.train.data.dataset import DatasetCorpus
 
 CORPUS_TOKENS = {"chengjunyan1/smollm-12.5-corpus": 34_780_000_000}  # Cheng et al. 2025, with a vocabulary of 32,000
 HUB_VOCAB_SIZE = 32_000
@@ -85,10 +86,11 @@ def workload(config: RunConfig, *, vocab_size: int | None = None) -> Workload:
     )
 
 
-def _corpus_tokens(corpus: object) -> int | None:
-    """What is known to be packed of a corpus: what its settings ask for, or all of a data set on record."""
-    asked = getattr(corpus, "tokens", 0)
-    return int(asked) if asked else CORPUS_TOKENS.get(getattr(corpus, "dataset", ""))
+def _corpus_tokens(corpus: str | DatasetCorpus) -> int | None:
+    """What is packed of a data set: what is asked for, or all of one whose size is on record."""
+    if isinstance(corpus, str):
+        return None
+    return int(corpus.tokens) or CORPUS_TOKENS.get(corpus.dataset)
 
 
 def _vocab_size(tokenizer: str) -> int:

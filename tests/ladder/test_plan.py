@@ -42,7 +42,7 @@ def test_the_papers_ladder_keeps_few_verifiers_busy() -> None:
     assert makespan_s(seconds, quotas, 1000) == sum(seconds)
     stretch = {n: makespan_s(seconds, quotas, n) / max(work_s / n, sum(seconds)) for n in (2, 4, 8, 16)}
     assert stretch[2] <= 1.01 and stretch[4] <= 1.05
-    assert 1.2 <= stretch[8] and 1.5 <= stretch[16], "the last run at the top waits for all below, and runs 17 h alone"
+    assert stretch[8] >= 1.2 and stretch[16] >= 1.5, "the last run at the top waits for all below, and runs 17 h alone"
 
 
 @settings(max_examples=200, deadline=None)
