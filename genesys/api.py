@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from genesys.config import RunConfig, config_from_mapping, load_config, load_design
 from genesys.errors import ConfigError, Finding, suggest
-from genesys.evolution import DesignRecord, EvolutionTree, LeaderboardRow, leaderboard
+from genesys.evolution import DesignRecord, EvolutionTree, leaderboard, listings
 from genesys.evolution.events import RunStarted
-from genesys.evolution.fitness import probe_names, resolve_fitness
+from genesys.evolution.fitness import resolve_fitness
 from genesys.gau import UnitTree, compose
 from genesys.gau.library import library
 from genesys.ladder import LADDERS, Ladder, Scale
@@ -114,8 +114,60 @@ class Run:
         return self.store.root.name
 
     def leaderboard(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """Rated designs, best first, as `{design, name, scale, fitness, interval, val_bpb, probes, n_params, n_tokens}`."""
-        return [_row_to_json(row) for row in leaderboard(self.tree, limit)]
+        """Rated designs, best first, as `{design, name, scale, fitness, interval, val_bpb, probes, tasks, n_seeds, ...}`."""
+        return listings.list_leaders(self.tree, limit)
+
+    def lead(self) -> dict[str, Any] | None:
+        """The best design's lead beside what luck gives the best of as many; None before there are two."""
+        return listings.list_lead(self.tree)
+
+    def winners(self, scale: str | None = None) -> list[dict[str, Any]]:
+        """The highest design on each task and probe, at the highest scale by default."""
+        return listings.list_winners(self.tree, scale)
+
+    def groups(self, scale: str | None = None) -> list[dict[str, Any]]:
+        """Seeds against discovered designs, at the highest scale by default; empty unless both stand there."""
+        return listings.list_groups(self.tree, scale)
+
+    def compare(self, a: str, b: str, scale: str | None = None, *, best_of: int | None = None) -> dict[str, Any]:
+        """Design A against design B, by name or id, paired over the training seeds that they share.
+
+        Args:
+            scale: The highest that they share, by default.
+            best_of: From how many designs the two were picked by their results. By default all that are rated there,
+                when one of the two leads them.
+
+        Raises:
+            ConfigError: No such design or scale, one design twice, or no seed in common.
+        """
+        return listings.list_comparison(self.tree, self.record(a).id, self.record(b).id, scale, best_of)
+
+    def tasks(self, scale: str | None = None, *, candidates: Iterable[str] = ()) -> dict[str, Any]:
+        """Each task's and probe's signal, noise and cost, a suite that these propose, and what this run has read.
+
+        Args:
+            scale: Where most designs were verified, by default.
+            candidates: Tasks of which to say whether a final comparison may still use them.
+        """
+        costs, unit = self._task_costs(scale)
+        return listings.list_tasks(self.tree, scale, costs=costs, unit=unit, candidates=candidates)
+
+    def _task_costs(self, scale: str | None) -> tuple[dict[str, float], str]:
+        """What the first report there says each probe and task cost, and the unit.
+
+        A suite is asked together, so its seconds are shared out by documents; without them documents are the cost.
+        """
+        committed = (r for record in self.tree for r in record.runs if r.outcome == "committed" and r.report)
+        run = next((r for r in committed if scale in (None, r.scale)), None)
+        details = self._blob(run.report).get("details", {}) if run is not None else {}
+        probes = {name: float(found["seconds"]) for name, found in details.get("probe", {}).get("probes", {}).items()}
+        suite = details.get("benchmarks", {})
+        documents = {name: float(found["n_documents"]) for name, found in suite.get("tasks", {}).items()}
+        if documents and not suite.get("seconds"):
+            return documents, "documents"
+        return probes | {
+            name: suite["seconds"] * n / sum(documents.values()) for name, n in documents.items()
+        }, "seconds"
 
     def best(self) -> Design:
         """The design that leads.
@@ -447,23 +499,6 @@ def verify(
         return asyncio.run(run(out))
     with tempfile.TemporaryDirectory(prefix="genesys-verify-") as folder:
         return replace(asyncio.run(run(Path(folder))), weights="")
-
-
-def _row_to_json(row: LeaderboardRow) -> dict[str, Any]:
-    return {
-        "design": row.design,
-        "name": row.name,
-        "scale": row.scale,
-        "fitness": row.fitness.value,
-        "interval": [row.fitness.low, row.fitness.high],
-        "val_bpb": row.metrics.get("test_bpb"),
-        "probes": {name: row.metrics[f"probe_{name}"] for name in probe_names(row.metrics)},
-        "n_params": row.size.get("n_params"),
-        "n_tokens": row.n_tokens,
-        "is_seed": row.is_seed,
-        "operator": row.operator,
-        "seconds": row.seconds,
-    }
 
 
 __all__ = ["Design", "Run", "check", "check_folder", "compose", "evolve", "open_run", "verify"]

@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from genesys.cli import check, doctor, evolve, export, import_, leaderboard, plan, runs, show, stop, tree, verify
+from genesys.cli import (
+    check,
+    compare,
+    doctor,
+    evolve,
+    export,
+    import_,
+    leaderboard,
+    plan,
+    runs,
+    show,
+    stop,
+    tasks,
+    tree,
+    verify,
+)
 from genesys.errors import GenesysError
 
 app = typer.Typer(
@@ -17,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (evolve, plan, check, verify, leaderboard, show, tree, export, import_, runs, stop, doctor):
+for verb in (evolve, plan, check, verify, leaderboard, compare, tasks, show, tree, export, import_, runs, stop, doctor):
     app.command(name=verb.__name__.rpartition(".")[2].rstrip("_"))(verb.command)
 
 

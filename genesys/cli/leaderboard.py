@@ -6,20 +6,34 @@ from typing import Annotated
 
 import typer
 
-from genesys.cli._output import AsJson, leaderboard_table, make_console, print_json
+from genesys.cli._output import AsJson, leaderboard_notes, leaderboard_table, make_console, print_json
+from genesys.cli._statistics import groups_table, winners_table
 
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")],
     limit: Annotated[int, typer.Option(help="How many rows.")] = 20,
+    tasks: Annotated[bool, typer.Option("--tasks", help="Also the highest design on each task and probe.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="Also seeds against discovered designs.")] = False,
+    scale: Annotated[str | None, typer.Option(help="Scale of --tasks and --groups; the highest by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show who leads: the highest rung first, fitness there second."""
     from genesys.api import open_run
 
     opened = open_run(run)
-    rows = opened.leaderboard(limit)
+    rows, lead = opened.leaderboard(limit), opened.lead()
+    winners = opened.winners(scale) if tasks else None
+    contest = opened.groups(scale) if groups else None
     if as_json:
-        print_json(rows)
+        more = {"lead": lead, "winners": winners, "groups": contest}
+        print_json({"rows": rows, **more} if tasks or groups else rows)
         return
-    make_console().print(leaderboard_table(rows, title=f"Leaderboard of {opened.name}"))
+    console = make_console()
+    console.print(leaderboard_table(rows, title=f"Leaderboard of {opened.name}"))
+    for note in leaderboard_notes(rows, lead):
+        console.print(note)
+    if winners is not None:
+        console.print("", winners_table(winners))
+    if contest is not None:
+        console.print("", groups_table(contest))
