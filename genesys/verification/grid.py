@@ -76,5 +76,5 @@ async def train_grid(jobs: Jobs) -> TrainedGrid:
 
 
 def _claimed_loss(training: Training) -> float:
-    loss = training.answer["val_loss_nats"]
+    loss = training.answer.get("val_loss_nats")
     return float(loss) if isinstance(loss, (int, float)) and math.isfinite(loss) else math.inf

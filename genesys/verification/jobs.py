@@ -16,7 +16,6 @@ from typing import Any
 from genesys.errors import JobFailed
 from genesys.ladder import Scale
 from genesys.sandbox import Cage, Policy
-from genesys.train.data.folder import training_files
 from genesys.verification.progress import training_folder, write_stage
 from genesys.verification.types import VerificationRequest
 
@@ -72,7 +71,7 @@ class Jobs:
             file_mb=self.memory_mb,
             scratch_mb=3 * self.memory_mb,
             gpu=has_gpu(),
-            readable=tuple(str(shards / name) for name in training_files(shards)),
+            readable=tuple(sorted(str(path) for path in shards.glob("*") if not path.name.startswith("test"))),
             writable=(str(folder),),
         )
         answer = await self.run("train", "genesys.train.job:train", self._training(scale, folder), policy)

@@ -33,7 +33,7 @@ def make_report(folder: Path, **changes: Any) -> VerificationReport:
     scale = json.loads(json.dumps(asdict(CPU_SCALES[0])))
     same = {"design_id": DESIGN, "weights_sha256": sha256, "shards_hash": DATA, "val_loss_nats": 2.0}
     train = same | {
-        "curve": [[512, 5.5], [1024, 3.0], [2048, 2.5]], "n_steps": 280, "n_resumed_steps": 0, "dtype": "float32",
+        "curve": [[512, 5.5], [1024, 3.0], [2048, 2.5]], "n_steps": 280, "n_resumed_steps": 0, "dtype": "fp32", "compiled": "no: too short",
         "seconds": 9.0, "tokens_per_s": 20_000.0, "peak_memory_mb": 300.0,
     }  # fmt: skip
     evaluated = same | {

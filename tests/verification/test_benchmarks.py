@@ -12,6 +12,7 @@ import torch
 from genesys.errors import JobFailed
 from genesys.evaluate.harness import run_suite
 from genesys.evaluate.local import LocalModel
+from genesys.evaluate.questions import Batch
 from genesys.evaluate.weights import load_weights
 from genesys.gau.library import seed_design
 from genesys.model import ModelShape, build_model
@@ -54,9 +55,9 @@ async def test_the_cage_gives_the_same_scores_as_the_weights_in_this_process(
     model = build_model(seed_design("gpt"), ModelShape(vocab_size=257, d_model=16, n_blocks=1)).eval()
     load_weights(model, Path(report.weights), design_id=report.design_id)
 
-    def logits(tokens_BL: np.ndarray) -> np.ndarray:
+    def logits(batch: Batch) -> np.ndarray:
         with torch.no_grad():
-            return model(torch.from_numpy(tokens_BL)).numpy()
+            return model(torch.from_numpy(batch.inputs_BL)).numpy()[batch.rows_P, batch.places_P]
 
     local = LocalModel(logits_fn=logits, context=SCALE.context)
     found = run_suite(
@@ -64,7 +65,9 @@ async def test_the_cage_gives_the_same_scores_as_the_weights_in_this_process(
     )
     figures = {name: value for name, value in report.metrics.items() if name.startswith("task_")}
     assert figures == pytest.approx(found.metrics(), abs=1e-5) and figures["task_arc_easy_chance"] == 0.25
-    assert 0 < figures["task_arc_easy_prob"] < 1 and len(report.details["benchmarks"]["tasks"]["arc_easy"]["values"]) == 12
+    assert (
+        0 < figures["task_arc_easy_prob"] < 1 and len(report.details["benchmarks"]["tasks"]["arc_easy"]["values"]) == 12
+    )
     assert report.details["benchmarks"]["audit"]["n_places"] >= 12
     assert {EXTEND, STATES} <= set(spy.entries)
     shown = {path for policy in spy.policies for path in (*policy.readable, *policy.writable)}

@@ -58,6 +58,7 @@ def test_where_nothing_changed_any_other_bit_is_a_difference(report: Verificatio
         ({"hardware": {"machine": "arm64", "cpus": 2}}, "machine x86_64 -> arm64"),
         ({"data_hash": "e" * 64}, "data dddddddddddddddd -> eeeeeeeeeeeeeeee"),
         ({"recipe_hash": "e" * 64}, "recipe "),
+        ({"details": {"train": {"compiled": "yes"}}}, "compiled no -> yes"),
     ],
 )
 def test_what_changed_is_said_and_figures_get_their_tolerance(
@@ -71,7 +72,7 @@ def test_idle_processors_are_no_change(report: VerificationReport) -> None:
     assert compare_reports(report, replace(report, hardware={"machine": "x86_64", "cpus": 64})).exact
 
 
-@pytest.mark.parametrize("trained", [{"n_processes": 2}, {"dtype": "bfloat16"}, {"gpu_seconds": 4.0}])
+@pytest.mark.parametrize("trained", [{"n_processes": 2}, {"dtype": "bf16"}, {"gpu_seconds": 4.0}])
 def test_bits_are_not_expected_where_they_do_not_repeat(report: VerificationReport, trained: dict[str, Any]) -> None:
     there = replace(report, details={**report.details, "train": {**report.details["train"], **trained}})
     assert not compare_reports(there, there).exact and compare_reports(there, there).holds
