@@ -13,6 +13,7 @@ from genesys.config.reader import read
 from genesys.errors import ConfigError, suggest
 from genesys.gau.library import SEED_NAMES
 from genesys.ladder import LADDERS, Ladder, Scale
+from genesys.train.data.dataset import DatasetCorpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ class RunConfig:
     """One evolution.
 
     Attributes:
-        corpus: `python-docs`, or `text:PATH` for one's own text.
+        corpus: `python-docs`, `text:PATH` for one's own files, or a data set (see `DatasetCorpus`).
         tokenizer: `bytes`, `bpe:SIZE` (trained on the corpus), or `hf:NAME_OR_FOLDER`.
         tasks: The benchmarks run at each scale.
         ladder: `cpu`, `paper`, `large`, or a list of scales.
@@ -114,7 +115,7 @@ class RunConfig:
 
     name: str = ""
     seed: int = 0
-    corpus: str = "python-docs"
+    corpus: str | DatasetCorpus = "python-docs"
     tokenizer: str = "bytes"
     tasks: TasksConfig = field(default_factory=TasksConfig)
     ladder: str | tuple[Scale, ...] = "cpu"

@@ -140,7 +140,7 @@ def test_small_files_are_read_together_and_parts_travel(tmp_path: Path, monkeypa
     for i in range(60):
         (tmp_path / f"{i:02}.txt").write_text(f"{i:020}\n \nnot cut")
     parts = FileCorpus(name="c", path=tmp_path).parts()
-    assert 10 < len(parts) < 30 and all(part.size <= 100 for part in parts)
+    assert 10 < len(parts) < 30 and all(part.text_bytes <= 100 for part in parts)
     documents = [text for part in parts for text in pickle.loads(pickle.dumps(part)).documents()]
     assert documents == [f"{i:020}\n \nnot cut" for i in range(60)]
 

@@ -10,8 +10,8 @@ import torch
 
 from genesys.gau.library import seed_design
 from genesys.ladder import CPU_SCALES
-from genesys.train.job import train
 from genesys.train.data.shards import prepare_shards
+from genesys.train.job import train
 
 pytestmark = pytest.mark.gpu
 

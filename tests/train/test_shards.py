@@ -25,7 +25,8 @@ from genesys.train.data.dataset import DatasetCorpus
 from genesys.train.data.folder import TokenStream, training_files
 from genesys.train.data.parts import Deal
 from genesys.train.data.processes import map_in_processes
-from genesys.train.data.shards import PackProgress, find_shards, load_shards, prepare_shards, write_shards
+from genesys.train.data.progress import Estimate, PackProgress
+from genesys.train.data.shards import find_shards, load_shards, prepare_shards, write_shards
 from genesys.train.data.writing import PackTask, pack_part, split_of
 from tests.shared_data import shared_data
 from tests.train.data import hub_folder, sentences

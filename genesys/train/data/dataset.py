@@ -117,8 +117,8 @@ class DatasetPart:
     max_tokens: int = 0
 
     @property
-    def size(self) -> int:
-        return self.max_tokens or 1
+    def text_bytes(self) -> int:
+        return 0
 
     def n_files(self) -> int:
         """How many slices there can be."""

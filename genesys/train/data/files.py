@@ -20,6 +20,7 @@ KINDS = (".txt", ".md", ".jsonl", ".parquet")
 PART_BYTES = 64 * 2**20
 """Small files are read together up to this size."""
 _PIECE_CHARS = 2_000
+_SQUEEZED = 3  # how much shorter prose becomes by gzip, about
 _FEW_FILES = 50  # fewer files of text than this are cut into documents, else a split of the corpus might get none
 _ENDS = re.compile(r"^<\|endoftext\|>\s*$")
 _SPLIT_NAMES: Mapping[str, Split] = {
@@ -67,7 +68,7 @@ class FileCorpus:
                 groups[-1] = (deal, [*groups[-1][1], file], groups[-1][2] + size)
             else:
                 groups.append((deal, [file], size))
-        return [FilePart(files=tuple(some), cut=cut, deal=deal, size=max(1, size)) for deal, some, size in groups]
+        return [FilePart(files=tuple(some), cut=cut, deal=deal) for deal, some, _ in groups]
 
     def _files(self) -> list[Path]:
         if not self.path.exists():
@@ -100,8 +101,11 @@ class FilePart:
     files: tuple[Path, ...]
     cut: bool
     deal: Deal
-    size: int
     max_tokens: int = 0
+
+    @property
+    def text_bytes(self) -> int:
+        return sum(f.stat().st_size * (_SQUEEZED if f.suffix in (".gz", ".parquet") else 1) for f in self.files)
 
     def documents(self) -> Iterator[str]:
         for file in self.files:

@@ -20,8 +20,8 @@ class Part(Protocol):
     def deal(self) -> Deal: ...
 
     @property
-    def size(self) -> int:
-        """How much work it is, in any unit that the parts of one corpus share."""
+    def text_bytes(self) -> int:
+        """About how much text it is; 0 where that is not known before it is read."""
         ...
 
     @property
@@ -74,7 +74,7 @@ class Texts:
     max_tokens: int = 0
 
     @property
-    def size(self) -> int:
+    def text_bytes(self) -> int:
         return sum(map(len, self.texts))
 
     def documents(self) -> Iterator[str]:

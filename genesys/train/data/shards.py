@@ -12,22 +12,20 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from genesys.errors import ConfigError
 from genesys.tokens import Tokenizer, load_tokenizer, make_tokenizer
+from genesys.train.data.assembling import assemble
 from genesys.train.data.corpus import open_corpus
 from genesys.train.data.dataset import DatasetCorpus
-from genesys.train.data.folder import SHARDS_VERSION, Shards, TokenStream, load_shards, sha256_of, training_files
+from genesys.train.data.folder import SHARDS_VERSION, Shards, load_shards, sha256_of
 from genesys.train.data.parts import SPLITS, Part, Source, Split
 from genesys.train.data.processes import map_in_processes
+from genesys.train.data.progress import Meter, OnEstimate, OnProgress, estimate
 from genesys.train.data.writing import (
     FILE_BYTES,
     PackedPart,
@@ -35,7 +33,6 @@ from genesys.train.data.writing import (
     find_packed,
     pack_part,
     split_of,
-    token_dtype,
     writing_to,
 )
 
@@ -48,30 +45,9 @@ MapParts = Callable[[Callable[[PackTask], PackedPart], Sequence[PackTask]], Iter
 """Applies the function to each task, anywhere that sees the folder; gives the results as they come, in any order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackProgress:
-    """How far a packing is.
-
-    Attributes:
-        share: Of the work, 0 to 1.
-        n_tokens, n_bytes: Packed so far, of tokens and of text, with those that were there already.
-        left_s: Seconds left at the pace so far; None before there is one.
-    """
-
-    n_parts: int
-    n_done: int
-    share: float
-    n_tokens: int
-    n_bytes: int
-    left_s: float | None
-
-
-OnProgress = Callable[[PackProgress], None]
-
-
 def prepare_shards(
     corpus: str | DatasetCorpus, cache_dir: Path, tokenizer: str = "bytes", *, map_parts: MapParts = map_in_processes,
-    on_progress: OnProgress = lambda progress: None,
+    on_estimate: OnEstimate | None = None, on_progress: OnProgress = lambda progress: None,
 ) -> Shards:  # fmt: skip
     """Give the shards of a corpus, packing it on first use.
 
@@ -82,6 +58,8 @@ def prepare_shards(
         corpus: See `open_corpus`.
         cache_dir: Shards lie in its subfolder `shards`.
         tokenizer: See `make_tokenizer`.
+        on_estimate: Told what the packing will take, before it begins; what it raises ends the packing.
+        on_progress: Told how far it is, after each part.
 
     Raises:
         ConfigError: The corpus cannot be read, holds too little text (the message says how much it needs), or what was
@@ -96,7 +74,9 @@ def prepare_shards(
         found = _follow(folder / f"{key}.json")
         if found is None:
             work = folder / f".building-{key}"
-            found = _build(source, tokenizer, work, map_parts=map_parts, on_progress=on_progress)
+            found = _build(
+                source, tokenizer, work, map_parts=map_parts, on_estimate=on_estimate, on_progress=on_progress
+            )
             _write_atomically(folder / f"{key}.json", json.dumps({"path": found.path.name}))
             shutil.rmtree(work, ignore_errors=True)
         return found
@@ -140,17 +120,19 @@ def training_texts(parts: Sequence[Part]) -> Iterator[str]:
 
 def _build(
     source: Source, tokenizer: str, work: Path, *, map_parts: MapParts, file_bytes: int = FILE_BYTES,
-    on_progress: OnProgress = lambda progress: None,
+    on_estimate: OnEstimate | None = None, on_progress: OnProgress = lambda progress: None,
 ) -> Shards:  # fmt: skip
     parts = source.parts()
     with writing_to(work):
         work.mkdir(exist_ok=True)
     made = _tokenizer(tokenizer, parts, work)
+    if on_estimate is not None:
+        on_estimate(estimate(parts, made))
     tasks = [PackTask(folder=work, index=i, part=part, file_bytes=file_bytes) for i, part in enumerate(parts)]
     packed = _pack(tasks, map_parts, on_progress)
     _check_enough(source.name, packed)
     with writing_to(work.parent):
-        return _assemble(source, made, packed, work)
+        return assemble(source, made, packed, work)
 
 
 def _tokenizer(name: str, parts: Sequence[Part], work: Path) -> Tokenizer:
@@ -164,31 +146,20 @@ def _tokenizer(name: str, parts: Sequence[Part], work: Path) -> Tokenizer:
 
 def _pack(tasks: Sequence[PackTask], map_parts: MapParts, on_progress: OnProgress) -> list[PackedPart]:
     """Pack what is not yet packed; the parts in their order."""
-    found = {str(part.path): part for task in tasks if (part := find_packed(task.folder, task.index))}
-    sizes = {str(task.folder / f"part-{task.index:05}"): task.part.size for task in tasks}
-    started, before = time.monotonic(), sum(sizes[path] for path in found)
-
-    def report() -> None:
-        done, total = sum(sizes[path] for path in found), max(1, sum(sizes.values()))
-        seconds = time.monotonic() - started
-        on_progress(
-            PackProgress(
-                n_parts=len(tasks),
-                n_done=len(found),
-                share=done / total,
-                n_tokens=sum(sum(part.n_tokens.values()) for part in found.values()),
-                n_bytes=sum(sum(part.n_bytes.values()) for part in found.values()),
-                left_s=seconds * (total - done) / (done - before) if done > before else None,
-            )
+    found = {task.index: part for task in tasks if (part := find_packed(task.folder, task.index))}
+    meter = Meter([task.part for task in tasks], found)
+    on_progress(meter.read())
+    for packed in map_parts(pack_part, [task for task in tasks if task.index not in found]):
+        meter.add(packed)
+        on_progress(meter.read())
+    there = [find_packed(task.folder, task.index) for task in tasks]
+    parts = [part for part in there if part is not None]
+    if len(parts) < len(tasks):
+        raise ConfigError(
+            f"Cannot find part {there.index(None)} of the corpus, which was packed, in {str(tasks[0].folder)!r}; "
+            f"expected a folder that all hosts share."
         )
-
-    report()
-    for part in map_parts(
-        pack_part, [task for task in tasks if str(task.folder / f"part-{task.index:05}") not in found]
-    ):
-        found[str(part.path)] = part
-        report()
-    return [found[path] for path in sizes]
+    return parts
 
 
 def _check_enough(name: str, packed: Sequence[PackedPart]) -> None:
@@ -202,62 +173,6 @@ def _check_enough(name: str, packed: Sequence[PackedPart]) -> None:
                 f"{minimum:,}. Add text: about 200 kB in 50 or more documents (blank-line separated paragraphs in one "
                 f"file, or several files) is a good start."
             )
-
-
-def _assemble(source: Source, tokenizer: Tokenizer, packed: Sequence[PackedPart], work: Path) -> Shards:
-    """Join the parts into one folder; files of tokens are moved, not copied.
-
-    Killed half-way, it leaves parts without their files: the next build packs those again.
-    """
-    final_parent, temporary = work.parent, Path(tempfile.mkdtemp(prefix=".shards-", dir=work.parent))
-    try:
-        shutil.copyfile(work / "tokenizer.json", temporary / "tokenizer.json")
-        np.sum([part.numbers("counts") for part in packed], axis=0, dtype="<u8").tofile(temporary / "train.counts.bin")
-        for split in ("val", "test"):
-            lengths = np.concatenate([part.numbers(f"{split}.lengths") for part in packed])
-            np.cumsum(np.append(np.uint64(0), lengths), dtype="<u8").tofile(temporary / f"{split}.offsets.bin")
-            np.concatenate([part.numbers(f"{split}.bytes") for part in packed]).tofile(temporary / f"{split}.bytes.bin")
-        files = {f.name: {"n_bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in temporary.iterdir()}
-        moves: dict[str, Path] = {}
-        for split in SPLITS:
-            entries = [(part.path, entry) for part in packed for entry in part.files[split]]
-            for number, (path, entry) in enumerate(entries):
-                name = f"{split}-{number:05}.bin"
-                files[name] = {"n_bytes": entry["n_bytes"], "sha256": entry["sha256"]}
-                moves[name] = path / entry["name"]
-        text = json.dumps(_manifest(source, tokenizer, packed, files), sort_keys=True, indent=1)
-        (temporary / "manifest.json").write_text(text, encoding="utf-8")
-        final = final_parent / hashlib.sha256(text.encode()).hexdigest()[:16]
-        for name, path in moves.items() if not final.exists() else ():
-            os.rename(path, temporary / name)
-        try:
-            os.rename(temporary, final)
-        except OSError:
-            load_shards(final)  # the same data by another way; theirs must be whole
-        return load_shards(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _manifest(
-    source: Source, tokenizer: Tokenizer, packed: Sequence[PackedPart], files: Mapping[str, Any]
-) -> dict[str, Any]:
-    def total(counts: Callable[[PackedPart], Mapping[str, int]]) -> dict[str, int]:
-        return {split: sum(counts(part)[split] for part in packed) for split in SPLITS}
-
-    return {
-        "version": SHARDS_VERSION,
-        "corpus": source.name,
-        "sources": dict(source.sources),
-        "tokenizer": tokenizer.name,
-        "vocab_size": tokenizer.vocab_size,
-        "end_of_text": tokenizer.end_of_text,
-        "dtype": token_dtype(tokenizer.vocab_size),
-        "n_tokens": total(lambda part: part.n_tokens),
-        "n_documents": total(lambda part: part.n_documents),
-        "n_bytes": total(lambda part: part.n_bytes),
-        "files": files,
-    }
 
 
 def _key(source: Source, tokenizer: str) -> str:
@@ -298,13 +213,10 @@ def _write_atomically(path: Path, text: str) -> None:
 
 __all__ = [
     "SPLITS",
-    "PackProgress",
     "Shards",
     "Split",
-    "TokenStream",
     "find_shards",
     "load_shards",
     "prepare_shards",
-    "training_files",
     "write_shards",
 ]

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,17 +38,18 @@ class PackTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedPart:
-    """What a packed part holds, by split; its files lie in `path`.
+    """What a packed part holds, by split; its files lie in `path`, which all that pack a corpus share.
 
     Attributes:
         files: For each split its files of tokens, with size and SHA-256.
     """
 
     path: Path
-    n_tokens: dict[str, int] = field(default_factory=dict)
-    n_documents: dict[str, int] = field(default_factory=dict)
-    n_bytes: dict[str, int] = field(default_factory=dict)
-    files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    index: int
+    n_tokens: dict[str, int]
+    n_documents: dict[str, int]
+    n_bytes: dict[str, int]
+    files: dict[str, list[dict[str, Any]]]
 
     def numbers(self, name: str) -> NDArray[np.uint64]:
         """One of the lists of numbers beside the tokens: `counts`, and `<split>.lengths` and `<split>.bytes`."""
@@ -75,7 +76,7 @@ def find_packed(folder: Path, index: int) -> PackedPart | None:
     path = folder / f"part-{index:05}"
     try:
         data = json.loads((path / "part.json").read_text(encoding="utf-8"))
-        found = PackedPart(path=path, **data)
+        found = PackedPart(path=path, index=index, **data)
         sizes = {f["name"]: f["n_bytes"] for files in found.files.values() for f in files}
         sizes |= {f"{split}.{kind}.bin": 8 * found.n_documents[split] for split in ("val", "test") for kind in _NUMBERS}
         return found if all((path / name).stat().st_size == size for name, size in sizes.items()) else None
@@ -204,16 +205,12 @@ class _PartWriter:
                 for kind, numbers in zip(_NUMBERS, (writer.lengths, writer.n_bytes), strict=True):
                     np.array(numbers, dtype="<u8").tofile(self._folder / f"{split}.{kind}.bin")
         self._counts["train"].astype("<u8").tofile(self._folder / "counts.bin")
-        record = asdict(
-            PackedPart(
-                path=self._folder,
-                n_tokens={split: sum(writer.lengths) for split, writer in self._splits.items()},
-                n_documents={split: len(writer.lengths) for split, writer in self._splits.items()},
-                n_bytes={split: sum(writer.n_bytes) for split, writer in self._splits.items()},
-                files={split: writer.files for split, writer in self._splits.items()},
-            )
-        )
-        del record["path"]
+        record = {
+            "n_tokens": {split: sum(writer.lengths) for split, writer in self._splits.items()},
+            "n_documents": {split: len(writer.lengths) for split, writer in self._splits.items()},
+            "n_bytes": {split: sum(writer.n_bytes) for split, writer in self._splits.items()},
+            "files": {split: writer.files for split, writer in self._splits.items()},
+        }
         (self._folder / "part.json").write_text(json.dumps(record), encoding="utf-8")
 
 
