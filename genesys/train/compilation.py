@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,8 @@ def compile_blocks(loss: NextTokenLoss, rows_BL: Tensor) -> str:
     """
     import torch._inductor.config
 
+    if (reason := _no_compiler(rows_BL.device.type)) is not None:
+        return f"no: {reason}"
     model = loss.model
     torch._dynamo.config.recompile_limit = 8 + 2 * len(model.blocks)  # units may be told of their block's place
     torch._inductor.config.compile_threads = 1  # in this process: a cage has no room for a pool of others
@@ -64,5 +67,15 @@ def compile_blocks(loss: NextTokenLoss, rows_BL: Tensor) -> str:
         for part in parts:
             part._compiled_call_impl = None
         loss.slope = loss_and_slope
-        return f"no: {type(error).__name__}: {error}"[:300]
+        return f"no: {type(error).__name__}: {' '.join(str(error).split())}"[:300]
     return "yes"
+
+
+def _no_compiler(device_type: str) -> str | None:
+    """Why the compiler that inductor or Triton would call cannot be run; a cage without `exec` says so in no time."""
+    command = os.environ.get("CC", "gcc") if device_type == "cuda" else os.environ.get("CXX", "g++")
+    try:
+        subprocess.run([command, "--version"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{command} cannot be run: {error}"[:300]
+    return None
