@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genesys.api import Run, check, evolve, open_run, verify
+    from genesys.api import Run, check, evolve, open_run, reproduce, verify
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["Run", "check", "evolve", "open_run", "verify"]
+__all__ = ["Run", "check", "evolve", "open_run", "reproduce", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from genesys.evolution.selection import SelectionStrategy
     from genesys.model import GAM
     from genesys.sandbox import Cage
-    from genesys.verification import VerificationReport
+    from genesys.verification import VerificationProgress, VerificationReport
+    from genesys.verification.reproduction import Reproduction
 
 T = TypeVar("T")
 
@@ -201,23 +202,32 @@ class Run:
         """A design by name or id."""
         record = self.record(reference)
         program = self._blob(record.program)
+        vocab = next((size["vocab_size"] for size in record.sizes.values()), VOCAB_SIZE)
+        return Design(record.name, UnitTree.from_json(program), self.config.resolved_ladder(), record.sizes, vocab)
+
+    @property
+    def config(self) -> RunConfig:
+        """What the run was started with; settings that this version does not know are left out."""
         known = {f.name for f in fields(RunConfig)}
         settings = self.tree.run.config if self.tree.run else {}
-        config = config_from_mapping({key: value for key, value in settings.items() if key in known})
-        vocab = next((size["vocab_size"] for size in record.sizes.values()), VOCAB_SIZE)
-        return Design(record.name, UnitTree.from_json(program), config.resolved_ladder(), record.sizes, vocab)
+        return config_from_mapping({key: value for key, value in settings.items() if key in known})
 
-    def report(self, reference: str, scale: str) -> dict[str, Any]:
-        """The full report of one verification.
+    def report(self, reference: str, scale: str | None = None, seed: int | None = None) -> dict[str, Any]:
+        """The full report of one verification: at the design's highest rung and of the first seed there, by default.
 
         Raises:
             ConfigError: The design was not verified there.
         """
         record = self.record(reference)
-        runs = record.committed(scale)
+        runs = [
+            r for r in record.runs if r.outcome == "committed" and scale in (None, r.scale) and seed in (None, r.seed)
+        ]
         if not runs:
-            raise ConfigError(f"Cannot show {record.name!r} at scale {scale!r}: it was not verified there.")
-        return self._blob(runs[0].report)
+            where = (f" at scale {scale!r}" if scale else "") + ("" if seed is None else f" with seed {seed}")
+            raise ConfigError(f"Cannot show {record.name!r}{where}: it was not verified there.")
+        rungs = self.tree.run.scales if self.tree.run else ()
+        highest = max(rungs.index(r.scale) for r in runs)
+        return self._blob(next(r.report for r in runs if rungs.index(r.scale) == highest))
 
     def _blob(self, name: str) -> dict[str, Any]:
         with closing(self.store.journal(mode="reader")) as journal:
@@ -446,54 +456,124 @@ def find_scale(name: str, ladder: Ladder | None = None) -> Scale:
 
 
 def verify(
-    reference: str, scale: str = "cpu-1", *, corpus: str = "python-docs", seed: int = 0, threads: int = 1,
-    probes: bool = True, out: Path | None = None,
-) -> VerificationReport:  # fmt: skip
+    reference: str,
+    scale: str = "cpu-1",
+    *,
+    corpus: str = "python-docs",
+    seed: int = 0,
+    threads: int = 1,
+    processes: int = 1,
+    probes: bool = True,
+    tasks_data: Path | None = None,
+    out: Path | None = None,
+    on_progress: Callable[[VerificationProgress], None] = lambda progress: None,
+) -> VerificationReport:
     """Pre-train and evaluate one design at one scale, outside any run.
 
     Args:
-        out: Where the weights go; a temporary folder, removed afterwards, by default.
+        processes: That train together, one a card.
+        tasks_data: Folder of benchmark data for the scale's suite, instead of the hub.
+        out: Where the weights and the report stay; the same call goes on there after an interruption. A temporary
+            folder, removed afterwards, by default.
+        on_progress: Called with what is under way: "prepare" (data), "check", then the stages of a verification.
 
     Raises:
-        ConfigError: The design does not pass the checker's shape stage.
+        ConfigError: The design does not pass the checker's shape stage, or `out` is another design's.
         JobFailed: The verification failed; the cause says why.
     """
     from cluster.spawn import cache_folder
-    from genesys.checker import VerdictCache, check_request, default_folder, is_sane
-    from genesys.sandbox import ForkCage
     from genesys.train.data.shards import prepare_shards
-    from genesys.verification import VerificationRequest
-    from genesys.verification import verify as run_verification
-    from genesys.verification.checking import check_design
+    from genesys.verification import VerificationProgress, VerificationRequest
+    from genesys.verification.alone import DEADLINE_S, size_at, verify_alone
 
     tree, found = load_design(reference), find_scale(scale)
+    on_progress(VerificationProgress(stage="prepare"))
     shards = prepare_shards(corpus, cache_folder())
+
+    async def run(cage: Cage, folder: Path) -> VerificationReport:
+        on_progress(VerificationProgress(stage="check"))
+        request = VerificationRequest(
+            tree=tree.to_json(),
+            shape=await size_at(tree, found, shards.vocab_size, cage),
+            scale=asdict(found),
+            shards=str(shards.path),
+            seed=seed,
+            out=str(folder),
+            n_threads=threads,
+            n_processes=processes,
+            probes=probes,
+            tasks_data=str(tasks_data.absolute()) if tasks_data else "",
+            deadline_s=DEADLINE_S,
+        )
+        return await verify_alone(request, cage, on_progress=on_progress)
+
+    return _verify_in_folder(run, out)
+
+
+def reproduce(
+    run: str | Path,
+    design: str,
+    *,
+    scale: str | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+    on_progress: Callable[[VerificationProgress], None] = lambda progress: None,
+) -> Reproduction:
+    """Do a run's verification again, with its design, seed, recipe and data, and compare every figure.
+
+    Args:
+        scale: The highest at which the design was verified, by default.
+        seed: Of one of its verifications there; the first by default.
+        out: Where the new weights and report stay; see `verify`.
+
+    Raises:
+        ConfigError: No such verification, or its data cannot be had again.
+        JobFailed: The verification failed this time.
+    """
+    from genesys.verification import VerificationRequest
+    from genesys.verification.alone import DEADLINE_S, verify_alone
+    from genesys.verification.report import report_from_json
+    from genesys.verification.reproduction import compare_reports
+
+    opened = open_run(run)
+    old = report_from_json(opened.report(design, scale, seed))
+    again = {"tree": opened.design(design).tree.to_json(), "probe_cache": "", "deadline_s": DEADLINE_S}
+    shards = _shards_again(old, opened)
+
+    async def verify_again(cage: Cage, folder: Path) -> VerificationReport:
+        request = VerificationRequest.from_json({**old.config, **again, "shards": str(shards), "out": str(folder)})
+        return await verify_alone(request, cage, on_progress=on_progress)
+
+    return compare_reports(old, _verify_in_folder(verify_again, out))
+
+
+def _shards_again(report: VerificationReport, run: Run) -> Path:
+    """The shards that a report stands on: where they were, or prepared again from the run's corpus."""
+    from cluster.spawn import cache_folder
+    from genesys.train.data.shards import load_shards, prepare_shards
+
+    try:
+        shards = load_shards(Path(report.config["shards"]))
+    except ConfigError:
+        shards = prepare_shards(run.config.corpus, cache_folder())
+    if shards.hash != report.data_hash:
+        raise ConfigError(
+            f"Cannot reproduce a verification of run {run.name!r}: its data {report.data_hash[:12]} is gone and its corpus "
+            f"gives {shards.hash[:12]} today; expected equal data. Bring back {report.config['shards']}, or the versions of "
+            f"what the corpus is read from."
+        )
+    return shards.path
+
+
+def _verify_in_folder(
+    work: Callable[[Cage, Path], Awaitable[VerificationReport]], out: Path | None
+) -> VerificationReport:
+    """Verify in a cage, in a folder that stays or in a temporary one; weights that are gone have no path."""
+    from genesys.sandbox import ForkCage
 
     async def run(folder: Path) -> VerificationReport:
         async with ForkCage() as cage:
-            request = check_request(tree, [found], shards.vocab_size)
-            checked = await check_design(
-                tree, request, cage, deadline_s=CHECK_DEADLINE_S, verdicts=VerdictCache(default_folder())
-            )
-            if not is_sane(checked):
-                first = checked["findings"][-1]
-                raise ConfigError(
-                    f"Cannot verify design {reference!r}: [{first['rule']}] {first['measured']}. See `genesys check`."
-                )
-            shape = {key: checked["sizes"][scale][key] for key in ("vocab_size", "d_model", "n_blocks")}
-            return await run_verification(
-                VerificationRequest(
-                    tree=tree.to_json(),
-                    shape=shape,
-                    scale=asdict(found),
-                    shards=str(shards.path),
-                    seed=seed,
-                    out=str(folder),
-                    n_threads=threads,
-                    probes=probes,
-                ),
-                cage,
-            )
+            return await work(cage, folder)
 
     if out is not None:
         return asyncio.run(run(out))
@@ -501,4 +581,4 @@ def verify(
         return replace(asyncio.run(run(Path(folder))), weights="")
 
 
-__all__ = ["Design", "Run", "check", "check_folder", "compose", "evolve", "open_run", "verify"]
+__all__ = ["Design", "Run", "check", "check_folder", "compose", "evolve", "open_run", "reproduce", "verify"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, print_json
+from genesys.cli._output import AsJson, print_json, printable
 
 EXIT_CODES = {"sane": 0, "rejected": 1, "unchecked": 2}
 
@@ -52,15 +52,10 @@ def _print_report(design: str, report: dict[str, Any]) -> None:
         place = ", ".join(filter(None, (finding["unit"], line)))
         path = f" at {finding['path']}" if finding["path"] else ""
         typer.echo(f"  {finding['severity']} [{finding['rule']}] {place}{path}")
-        measured, required, hint = (_printable(finding[key]) for key in ("measured", "required", "hint"))
+        measured, required, hint = (printable(finding[key]) for key in ("measured", "required", "hint"))
         typer.echo(f"    measured: {measured}\n    required: {required}\n    {hint}")
     for scale, size in report["sizes"].items():
         typer.echo(f"  {scale}: {size['n_params']:,} parameters, width {size['d_model']}, {size['n_blocks']} blocks")
-
-
-def _printable(text: str) -> str:
-    """A design's words as they may go to a terminal: control characters written out."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _print_line(name: str, report: dict[str, Any]) -> None:

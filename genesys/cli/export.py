@@ -1,33 +1,60 @@
-"""`genesys export RUN DESIGN --to py`."""
+"""`genesys export RUN DESIGN`: as a Python file, or its results to an experiment tracker."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genesys.cli._output import AsJson, print_json
 
+if TYPE_CHECKING:
+    from genesys.api import Run
+
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")],
     design: Annotated[str, typer.Argument(help="A design's name, its id or the beginning of its id.")],
-    to: Annotated[str, typer.Option(help="py: one self-contained Python file.")] = "py",
-    scale: Annotated[str | None, typer.Option(help="Size of the model; the lowest scale by default.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; DESIGN.py by default.")] = None,
+    to: Annotated[
+        str, typer.Option(help="py: one self-contained Python file; tensorboard, wandb or mlflow: its verifications.")
+    ] = "py",
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Size of the model, the lowest by default; or whose verifications, all by default."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, DESIGN.py by default; a tracker's folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a design as one Python file that needs torch alone."""
+    """Write a design as one Python file that needs torch alone, or its results to an experiment tracker."""
     from genesys.api import open_run
-    from genesys.errors import ConfigError
 
-    if to != "py":
-        raise ConfigError(f"Cannot export to {to!r}; expected py.")
-    found = open_run(run).design(design)
+    opened = open_run(run)
+    answer, said = _to_python(opened, design, scale, out) if to == "py" else _to_tracker(opened, design, scale, out, to)
+    print_json(answer) if as_json else typer.echo(said)
+
+
+def _to_python(run: Run, design: str, scale: str | None, out: Path | None) -> tuple[dict[str, Any], str]:
+    found = run.design(design)
     path = out or Path(f"{found.name}.py")
     path.write_text(found.source(scale), encoding="utf-8")
-    if as_json:
-        print_json({"design": found.id, "path": str(path)})
-        return
-    typer.echo(f"Wrote {path}. In Python: from {path.stem.replace('-', '_')} import build; model = build()")
+    said = f"Wrote {path}. In Python: from {path.stem.replace('-', '_')} import build; model = build()"
+    return {"design": found.id, "path": str(path)}, said
+
+
+def _to_tracker(run: Run, design: str, scale: str | None, out: Path | None, tracker: str) -> tuple[dict[str, Any], str]:
+    from genesys.errors import ConfigError, suggest
+    from genesys.tracking import TRACKERS, track, tracked_report
+
+    if tracker not in TRACKERS:
+        known = ("py", *TRACKERS)
+        raise ConfigError(f"Cannot export to {tracker!r}; expected {', '.join(known)}.{suggest(tracker, known)}")
+    record = run.record(design)
+    runs = [r for r in record.runs if r.outcome == "committed" and scale in (None, r.scale)]
+    if not runs:
+        where = f" at scale {scale!r}" if scale else ""
+        raise ConfigError(f"Cannot export {record.name!r} of run {run.name!r}: it was not verified{where}.")
+    reports = [tracked_report(run.report(record.id, r.scale, r.seed), run=run.name, design=record.name) for r in runs]
+    place, look = track(reports, tracker, out)
+    answer = {"design": record.id, "to": tracker, "place": place, "verifications": [report.name for report in reports]}
+    return answer, f"Wrote {len(reports)} verification(s) of {record.name} to {place}. Next: {look}"

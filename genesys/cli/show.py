@@ -1,53 +1,119 @@
-"""`genesys show RUN DESIGN`."""
+"""`genesys show RUN DESIGN`, `genesys show REPORT.json`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, print_json
+from genesys.cli._output import AsJson, make_console, print_json, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from genesys.api import Run
+    from genesys.evolution import DesignRecord
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")],
-    design: Annotated[str, typer.Argument(help="A design's name, its id or the beginning of its id.")],
+    run: Annotated[str, typer.Argument(help="A run's folder, its name under runs/, or a report's file or folder.")],
+    design: Annotated[
+        str | None, typer.Argument(help="A design's name, its id or the beginning of its id; none for a report.")
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="Whose verification to show; the highest by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the verification to show; the first by default.")] = None,
     source: Annotated[bool, typer.Option("--source", help="Also print the units' source.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Hold a report against its weights file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one design: where it comes from, its units, its results."""
+    """Show one design: where it comes from, its units, its results; or one verification's report."""
+    if design is None:
+        _show_report(Path(run), check=check, as_json=as_json)
+        return
     from genesys.api import open_run
-    from genesys.gau import compose
 
     opened = open_run(run)
     record, tree = opened.record(design), opened.design(design).tree
     if as_json:
         print_json(_as_json(record) | tree.to_json())
         return
+    console = make_console()
+    _print_origin(opened, record)
+    _print_tree(tree)
+    _print_runs(record, console)
+    if scale is not None or seed is not None or any(r.outcome == "committed" for r in record.runs):
+        from genesys.cli._report import print_report
+
+        console.print()
+        print_report(opened.report(design, scale, seed), console, name=record.name)
+        typer.echo(f"Do it again and compare: genesys verify --reproduce {run} {record.name}")
+    if source:
+        from genesys.gau import compose
+
+        typer.echo(compose(tree))
+
+
+def _show_report(path: Path, *, check: bool, as_json: bool) -> None:
+    from genesys.cli._report import print_report
+    from genesys.errors import ConfigError
+    from genesys.verification.report import REPORT_FILE, read_report, report_to_json
+
+    if path.is_dir() and not (path / REPORT_FILE).exists():
+        raise ConfigError(
+            f"Cannot show {str(path)!r}: it holds no {REPORT_FILE}. To show a design of a run, name the design too."
+        )
+    report = read_report(path, check_weights=check)
+    if as_json:
+        print_json(report_to_json(report))
+        return
+    print_report(report_to_json(report), make_console())
+    if check:
+        typer.echo("Checked: the weights file is the one that was trained and evaluated, and of this design.")
+
+
+def _print_origin(opened: Run, record: DesignRecord) -> None:
     typer.echo(
         f"{record.name}  ({record.id})\n  {record.state.value}, by {record.operator}: {record.detail or 'a starting design'}"
     )
     for parent in record.parents:
         typer.echo(f"  parent: {opened.record(parent).name}")
+    for finding in record.findings:
+        unit, measured, required = (printable(finding.get(key, "")) for key in ("unit", "measured", "required"))
+        typer.echo(f"  [{finding['rule']}] {unit}: {measured}; required: {required}")
+
+
+def _print_tree(tree: Any) -> None:
     for path, subtree in tree.walk():
         depth = path.count(".") + bool(path)
         settings = ", ".join(f"{n}={v}" for n, v in subtree.hyperparameters)
         typer.echo(
             f"  {'  ' * depth}{path.rpartition('.')[2] or 'block'}: {subtree.unit.name}{f'({settings})' if settings else ''}"
         )
-    for finished in record.runs:
-        typer.echo(f"  at {finished.scale}: {finished.outcome} in {finished.seconds:.1f} s {finished.reason}")
-        for name, value in sorted(finished.metrics.items()):
-            typer.echo(f"    {name:24} {value:,.4f}")
-    for finding in record.findings:
-        typer.echo(
-            f"  [{finding['rule']}] {finding.get('unit', '')}: {finding['measured']}; required: {finding['required']}"
-        )
-    if source:
-        typer.echo(compose(tree))
 
 
-def _as_json(record: Any) -> dict[str, Any]:
+def _print_runs(record: DesignRecord, console: Console) -> None:
+    """One row for each verification, failed ones with the reason below."""
+    if not record.runs:
+        return
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for column in ("scale", "seed", "outcome", "bits/byte", "params", "tokens", "seconds"):
+        table.add_column(column, justify="left" if column in ("scale", "outcome") else "right")
+    for r in record.runs:
+        bits, n_params = r.metrics.get("test_bpb"), r.metrics.get("n_params")
+        table.add_row(
+            r.scale, str(r.seed), r.outcome, "" if bits is None else f"{bits:.3f}",
+            "" if n_params is None else f"{n_params:,.0f}", f"{r.n_tokens:,}" if r.n_tokens else "", f"{r.seconds:,.1f}",
+        )  # fmt: skip
+    console.print(table)
+    for r in record.runs:
+        if r.reason:
+            typer.echo(f"  {r.scale}, seed {r.seed}: {r.outcome} ({r.cause or r.outcome}): {printable(r.reason)}")
+
+
+def _as_json(record: DesignRecord) -> dict[str, Any]:
     return {
         "design": record.id, "name": record.name, "state": record.state.value, "operator": record.operator,
         "detail": record.detail, "parents": list(record.parents), "sizes": record.sizes, "findings": list(record.findings),

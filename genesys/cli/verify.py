@@ -1,32 +1,127 @@
-"""`genesys verify DESIGN --scale S`: pre-train and evaluate one design."""
+"""`genesys verify DESIGN --scale S`: pre-train and evaluate one design; `--reproduce RUN`: do it once more and compare."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, print_json
+from genesys.cli._output import AsJson, make_console, print_json, printable
+
+if TYPE_CHECKING:
+    from genesys.verification import VerificationReport
+    from genesys.verification.reproduction import Reproduction
 
 
 def command(
-    design: Annotated[str, typer.Argument(help="A seed's name, or a .py, .yaml or .json file.")],
-    scale: Annotated[str, typer.Option(help="Name of the scale.")] = "cpu-1",
+    design: Annotated[
+        str,
+        typer.Argument(help="A seed's name, or a .py, .yaml or .json file; with --reproduce, a design of that run."),
+    ],
+    scale: Annotated[
+        str | None, typer.Option(help="Name of the scale; cpu-1, or with --reproduce the design's highest, by default.")
+    ] = None,
     corpus: Annotated[str, typer.Option(help="python-docs, or text:PATH.")] = "python-docs",
-    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and data order; 0 by default.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
-    probes: Annotated[bool, typer.Option(help="Also probe recall, copying and induction.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder that keeps the weights.")] = None,
+    processes: Annotated[int, typer.Option(help="Processes that train together, one a card.")] = 1,
+    probes: Annotated[bool, typer.Option(help="Also run the scale's synthetic probes.")] = True,
+    tasks_data: Annotated[
+        Path | None, typer.Option(help="Folder of benchmark data for the scale's suite, instead of the hub.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps weights and report.json, and from which the same call goes on."),
+    ] = None,
+    reproduce: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Verify again as RUN did and compare every figure: exit code 0 or 1."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pre-train and evaluate one design at one scale."""
-    from genesys.api import verify
+    """Pre-train and evaluate one design at one scale; interrupt it safely with Ctrl-C."""
+    try:
+        if reproduce is not None:
+            compared = _reproduce(reproduce, design, scale=scale, seed=seed, out=out)
+            print_json(compared.to_json()) if as_json else print_reproduction(compared, design)
+            sys.exit(0 if compared.holds else 1)
+        report = _verify(
+            design, scale or "cpu-1", corpus=corpus, seed=seed or 0, threads=threads, processes=processes, probes=probes,
+            tasks_data=tasks_data, out=out,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        kept = (
+            f"what is trained stays in {out}; the same command goes on there"
+            if out
+            else "nothing is kept without --out"
+        )
+        typer.echo(f"\nInterrupted; {kept}.", err=True)
+        sys.exit(130)
+    _print_report(report, design, as_json=as_json)
 
-    report = verify(design, scale, corpus=corpus, seed=seed, threads=threads, probes=probes, out=out)
+
+def _verify(design: str, scale: str, *, out: Path | None, **settings: Any) -> VerificationReport:
+    from genesys.api import find_scale, verify
+    from genesys.cli._verifying import verification_display
+
+    ended = _ended(out)
+    with verification_display(make_console(stderr=True), n_tokens=find_scale(scale).n_tokens) as show:
+        report = verify(design, scale, out=out, on_progress=show, **settings)
+    trained = report.details["train"]
+    if ended and _ended(out) <= ended:
+        typer.echo(f"The training had ended in {out} before; its weights are evaluated anew.", err=True)
+    elif n_resumed := trained.get("n_resumed_steps"):
+        typer.echo(f"Resumed in {out}: {n_resumed:,} of {trained['n_steps']:,} steps were done before.", err=True)
+    return report
+
+
+def _ended(out: Path | None) -> set[int]:
+    """When the trainings in a folder ended, those that did."""
+    return {path.stat().st_mtime_ns for path in out.glob("training*/trained.json")} if out else set()
+
+
+def _print_report(report: VerificationReport, design: str, *, as_json: bool) -> None:
+    from genesys.cli._report import print_report
+    from genesys.verification.report import report_to_json
+
     if as_json:
-        print_json(report.to_json())
-        return
-    typer.echo(f"{design} at {scale}: {report.n_tokens:,} tokens in {report.seconds:.1f} s")
-    for name, value in sorted(report.metrics.items()):
-        typer.echo(f"  {name:24} {value:,.4f}")
+        print_json(report_to_json(report))
+    else:
+        print_report(report_to_json(report), make_console(), name=design)
+
+
+def _reproduce(run: str, design: str, **settings: Any) -> Reproduction:
+    from genesys.api import open_run, reproduce
+    from genesys.cli._verifying import verification_display
+
+    stored = open_run(run).report(design, settings["scale"], settings["seed"])
+    console = make_console(stderr=True)
+    console.print(
+        f"Verifying {design} again as run {run} did: {stored['scale']}, seed {stored['seed']}", highlight=False
+    )
+    with verification_display(console, n_tokens=stored["n_tokens"]) as show:
+        return reproduce(run, design, on_progress=show, **settings)
+
+
+def print_reproduction(compared: Reproduction, design: str) -> None:
+    """Print each figure then and now, what changed in between, and the verdict."""
+    from rich.table import Table
+
+    old = compared.old
+    table = Table(title=f"{design} at {old.scale}, seed {old.seed}", title_justify="left", header_style="bold")
+    table.add_column("figure", overflow="fold")
+    for column in ("then", "now", "difference", "tolerance"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for f in compared.figures:
+        now = "-" if f.new is None else f"{f.new:,.6g}"
+        difference = "-" if f.new is None else f"{f.difference:+.1e}" if f.difference else "0"
+        table.add_row(f.name, f"{f.old:,.6g}", now, difference, f"{f.tolerance:.1e}" if f.tolerance else "0", f.verdict)
+    make_console().print(table)
+    for change in compared.changes:
+        typer.echo(f"Not as it was: {printable(change)}")
+    rule = "bit for bit: one CPU thread, float32, nothing changed" if compared.exact else "within the tolerances"
+    weights = "equal" if compared.same_weights else "different"
+    typer.echo(f"{'Reproduced' if compared.holds else 'NOT reproduced'} ({rule}); weights {weights}.")

@@ -108,7 +108,7 @@ def _repeats(report: VerificationReport) -> bool:
     return (
         report.config.get("n_threads") == 1
         and trained.get("n_processes", 1) == 1
-        and trained.get("dtype", "float32") == "float32"
+        and trained.get("dtype", "fp32") == "fp32"
         and not trained.get("gpu_seconds")
     )
 
@@ -122,13 +122,22 @@ def _changes(old: VerificationReport, new: VerificationReport) -> list[str]:
         )
         if before != after
     ]
-    for before, after in ((old.software, new.software), (old.hardware, new.hardware)):
+    pairs = ((old.software, new.software), (old.hardware, new.hardware), (_means(old), _means(new)))
+    for before, after in pairs:
         found += [
             f"{key} {before.get(key, 'unknown')} -> {after.get(key, 'unknown')}"
             for key in sorted(before.keys() | after.keys())
             if before.get(key) != after.get(key) and key != "cpus"  # how many stand idle decides nothing
         ]
     return found
+
+
+def _means(report: VerificationReport) -> dict[str, Any]:
+    """How the host carried the training out, as far as it decides bits."""
+    defaults = {"dtype": "fp32", "n_processes": 1, "compiled": "no", "n_accumulation": 1}  # before they were recorded
+    trained = {**defaults, **report.details.get("train", {})}
+    trained["compiled"] = str(trained["compiled"]).partition(":")[0]  # a reason follows
+    return {key: trained[key] for key in defaults}
 
 
 def _tolerance(name: str, metrics: Mapping[str, float]) -> float:

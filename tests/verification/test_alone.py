@@ -1,0 +1,95 @@
+"""A verification outside any run: watched, kept in its folder, done again from a run's books."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from genesys.cli import app
+from genesys.cli._verifying import describe, verification_display
+from genesys.cli.verify import print_reproduction
+from genesys.errors import ConfigError
+from genesys.sandbox import ForkCage
+from genesys.verification import VerificationProgress
+from genesys.verification.alone import verify_alone
+from genesys.verification.report import read_report, report_to_json
+from genesys.verification.reproduction import compare_reports
+from tests.single_run import write_run
+from tests.verification.conftest import Honest
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_it_says_how_far_it_is_and_leaves_a_report_that_holds(
+    honest: Honest, cage: ForkCage, tmp_path: Path
+) -> None:
+    seen: list[VerificationProgress] = []
+    report = await verify_alone(honest.again(tmp_path), cage, on_progress=seen.append)
+    assert report.metrics == honest.report.metrics and seen[0].stage == "train"
+    assert seen[0].n_tokens == report.n_tokens, "what an interrupted verification has left is shown at once"
+    assert read_report(tmp_path / "out", check_weights=True).metrics == report.metrics
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_folder_is_one_designs_alone(honest: Honest, cage: ForkCage, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "design").write_text("e" * 64)
+    with pytest.raises(ConfigError, match="the folder holds a verification of eeeeeeeeeeee; expected a new folder"):
+        await verify_alone(replace(honest.request, out=str(tmp_path / "out")), cage, on_progress=lambda progress: None)
+
+
+def reproduce(run: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(app, ["verify", "--reproduce", str(run), "gpt", *arguments])
+
+
+def test_a_runs_verification_is_done_again_bit_for_bit(honest: Honest, tmp_path: Path) -> None:
+    report = report_to_json(honest.report)
+    run = write_run(tmp_path / "honest-1", report)
+    done = reproduce(run, "--json")
+    answer = json.loads(done.stdout)
+    assert done.exit_code == 0 and answer["holds"] and answer["exact"] and answer["same_weights"], answer
+    assert {f["verdict"] for f in answer["figures"]} == {"equal"} and "again as run" in done.stderr
+
+
+def test_a_figure_that_does_not_come_again_is_named(honest: Honest, capsys: pytest.CaptureFixture[str]) -> None:
+    then = honest.report
+    now = replace(then, metrics={**then.metrics, "test_bpb": then.metrics["test_bpb"] + 0.1})
+    print_reproduction(compare_reports(then, now), "gpt")
+    said = capsys.readouterr().out
+    differs = [line for line in said.splitlines() if "differs" in line]
+    assert len(differs) == 1 and "test_bpb" in differs[0] and "+1.0e-01" in differs[0]
+    assert "NOT reproduced (bit for bit" in said and "weights equal" in said
+
+
+def test_data_that_cannot_be_had_again_is_said(honest: Honest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"Paragraph {n}: " + f"words and more words, number {n}. " * 40 for n in range(300)))
+    report = report_to_json(honest.report)
+    report["config"] = {**report["config"], "shards": str(tmp_path / "gone")}
+    run = write_run(tmp_path / "gone-1", report, config={"corpus": f"text:{text}"})
+    failed = reproduce(run)
+    assert "its data" in str(failed.exception) and "is gone and its corpus gives" in str(failed.exception)
+
+
+def test_progress_without_a_terminal_is_a_line_for_each_stage() -> None:
+    file = io.StringIO()
+    with verification_display(Console(file=file, width=80), n_tokens=1000) as show:
+        for n_tokens in (100, 200, 300):
+            show(VerificationProgress(stage="train", n_tokens=n_tokens, loss_nats=2.5, tokens_per_s=50.0))
+        show(VerificationProgress(stage="evaluate", n_tokens=1000, loss_nats=2.0, tokens_per_s=50.0))
+    assert file.getvalue().splitlines() == ["train: 100/1,000 tokens, loss 2.500, 50 tokens/s", "evaluate"]
+    assert describe(VerificationProgress(stage="train"), 1000) == ""
+
+
+def test_progress_on_a_terminal_fits_it() -> None:
+    file = io.StringIO()
+    with verification_display(Console(file=file, width=80, force_terminal=True), n_tokens=10**9) as show:
+        show(VerificationProgress(stage="train", n_tokens=10**8, loss_nats=2.5, tokens_per_s=123_456.0))
+    assert "100,000,000/1,000,000,000 tokens" in file.getvalue()
