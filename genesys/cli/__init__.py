@@ -9,6 +9,7 @@ import typer
 from genesys.cli import (
     check,
     compare,
+    data,
     doctor,
     evolve,
     export,
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 for verb in (evolve, plan, check, verify, leaderboard, compare, tasks, show, tree, export, import_, runs, stop, doctor):
     app.command(name=verb.__name__.rpartition(".")[2].rstrip("_"))(verb.command)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:
