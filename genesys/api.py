@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from genesys.evolution.selection import SelectionStrategy
     from genesys.model import GAM
     from genesys.sandbox import Cage
+    from genesys.sandbox.layers import Level
     from genesys.verification import VerificationProgress, VerificationReport
     from genesys.verification.reproduction import Reproduction
 
@@ -449,7 +450,7 @@ def _find_ladder(name: str) -> Ladder:
 
 def find_scale(name: str, ladder: Ladder | None = None) -> Scale:
     """A scale of a ladder, or of those that ship."""
-    known = {s.name: s for shipped in (ladder, *LADDERS.values()) if shipped for s in shipped.scales}
+    known = {s.name: s for shipped in (*LADDERS.values(), ladder) if shipped for s in shipped.scales}
     if name not in known:
         raise ConfigError(f"Cannot find scale {name!r}; expected one of {', '.join(known)}.{suggest(name, known)}")
     return known[name]
@@ -457,22 +458,20 @@ def find_scale(name: str, ladder: Ladder | None = None) -> Scale:
 
 def verify(
     reference: str,
-    scale: str = "cpu-1",
+    scale: str | None = None,
     *,
-    corpus: str = "python-docs",
+    config: RunConfig | None = None,
     seed: int = 0,
-    threads: int = 1,
     processes: int = 1,
-    probes: bool = True,
-    tasks_data: Path | None = None,
     out: Path | None = None,
     on_progress: Callable[[VerificationProgress], None] = lambda progress: None,
 ) -> VerificationReport:
     """Pre-train and evaluate one design at one scale, outside any run.
 
     Args:
+        scale: Of the configuration's ladder or of one that ships; the ladder's lowest by default.
+        config: Says what a run with it would verify by: corpus, tokenizer, benchmarks, threads, cage.
         processes: That train together, one a card.
-        tasks_data: Folder of benchmark data for the scale's suite, instead of the hub.
         out: Where the weights and the report stay; the same call goes on there after an interruption. A temporary
             folder, removed afterwards, by default.
         on_progress: Called with what is under way: "prepare" (data), "check", then the stages of a verification.
@@ -486,9 +485,11 @@ def verify(
     from genesys.verification import VerificationProgress, VerificationRequest
     from genesys.verification.alone import DEADLINE_S, size_at, verify_alone
 
-    tree, found = load_design(reference), find_scale(scale)
+    by = config or RunConfig()
+    ladder = by.resolved_ladder()
+    tree, found = load_design(reference), find_scale(scale or ladder.names[0], ladder)
     on_progress(VerificationProgress(stage="prepare"))
-    shards = prepare_shards(corpus, cache_folder())
+    shards = prepare_shards(by.corpus, cache_folder(), by.tokenizer)
 
     async def run(cage: Cage, folder: Path) -> VerificationReport:
         on_progress(VerificationProgress(stage="check"))
@@ -499,15 +500,16 @@ def verify(
             shards=str(shards.path),
             seed=seed,
             out=str(folder),
-            n_threads=threads,
+            n_threads=by.verifiers.threads,
             n_processes=processes,
-            probes=probes,
-            tasks_data=str(tasks_data.absolute()) if tasks_data else "",
+            probes=by.verifiers.probes,
+            tasks_data=str(Path(by.tasks.data).absolute()) if by.tasks.data else "",
             deadline_s=DEADLINE_S,
+            memory_mb=by.verifiers.memory_mb,
         )
         return await verify_alone(request, cage, on_progress=on_progress)
 
-    return _verify_in_folder(run, out)
+    return _verify_in_folder(run, out, by.sandbox.require)
 
 
 def reproduce(
@@ -544,7 +546,7 @@ def reproduce(
         request = VerificationRequest.from_json({**old.config, **again, "shards": str(shards), "out": str(folder)})
         return await verify_alone(request, cage, on_progress=on_progress)
 
-    return compare_reports(old, _verify_in_folder(verify_again, out))
+    return compare_reports(old, _verify_in_folder(verify_again, out, opened.config.sandbox.require))
 
 
 def _shards_again(report: VerificationReport, run: Run) -> Path:
@@ -555,7 +557,7 @@ def _shards_again(report: VerificationReport, run: Run) -> Path:
     try:
         shards = load_shards(Path(report.config["shards"]))
     except ConfigError:
-        shards = prepare_shards(run.config.corpus, cache_folder())
+        shards = prepare_shards(run.config.corpus, cache_folder(), run.config.tokenizer)
     if shards.hash != report.data_hash:
         raise ConfigError(
             f"Cannot reproduce a verification of run {run.name!r}: its data {report.data_hash[:12]} is gone and its corpus "
@@ -566,13 +568,13 @@ def _shards_again(report: VerificationReport, run: Run) -> Path:
 
 
 def _verify_in_folder(
-    work: Callable[[Cage, Path], Awaitable[VerificationReport]], out: Path | None
+    work: Callable[[Cage, Path], Awaitable[VerificationReport]], out: Path | None, require: Level
 ) -> VerificationReport:
     """Verify in a cage, in a folder that stays or in a temporary one; weights that are gone have no path."""
     from genesys.sandbox import ForkCage
 
     async def run(folder: Path) -> VerificationReport:
-        async with ForkCage() as cage:
+        async with ForkCage(require=require) as cage:
             return await work(cage, folder)
 
     if out is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from genesys.cli._output import AsJson, make_console, print_json, printable
 
 if TYPE_CHECKING:
+    from genesys.config import RunConfig
     from genesys.verification import VerificationReport
     from genesys.verification.reproduction import Reproduction
 
@@ -21,16 +23,17 @@ def command(
         typer.Argument(help="A seed's name, or a .py, .yaml or .json file; with --reproduce, a design of that run."),
     ],
     scale: Annotated[
-        str | None, typer.Option(help="Name of the scale; cpu-1, or with --reproduce the design's highest, by default.")
+        str | None, typer.Option(help="The ladder's lowest by default; with --reproduce the design's highest.")
     ] = None,
-    corpus: Annotated[str, typer.Option(help="python-docs, or text:PATH.")] = "python-docs",
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of a run: verify as that run would, with its data and its ladder.")
+    ] = None,
+    corpus: Annotated[str | None, typer.Option(help="python-docs (by default), or text:PATH.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="bytes (by default), bpe:SIZE, or hf:NAME_OR_FOLDER.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data order; 0 by default.")] = None,
-    threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Torch threads; 1 by default.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that train together, one a card.")] = 1,
-    probes: Annotated[bool, typer.Option(help="Also run the scale's synthetic probes.")] = True,
-    tasks_data: Annotated[
-        Path | None, typer.Option(help="Folder of benchmark data for the scale's suite, instead of the hub.")
-    ] = None,
+    probes: Annotated[bool | None, typer.Option(help="Also run the scale's synthetic probes.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder that keeps weights and report.json, and from which the same call goes on."),
@@ -47,10 +50,8 @@ def command(
             compared = _reproduce(reproduce, design, scale=scale, seed=seed, out=out)
             print_json(compared.to_json()) if as_json else print_reproduction(compared, design)
             sys.exit(0 if compared.holds else 1)
-        report = _verify(
-            design, scale or "cpu-1", corpus=corpus, seed=seed or 0, threads=threads, processes=processes, probes=probes,
-            tasks_data=tasks_data, out=out,
-        )  # fmt: skip
+        by = _config(config, corpus=corpus, tokenizer=tokenizer, threads=threads, probes=probes)
+        report = _verify(design, scale, by, seed=seed or 0, processes=processes, out=out)
     except KeyboardInterrupt:
         kept = (
             f"what is trained stays in {out}; the same command goes on there"
@@ -62,24 +63,56 @@ def command(
     _print_report(report, design, as_json=as_json)
 
 
-def _verify(design: str, scale: str, *, out: Path | None, **settings: Any) -> VerificationReport:
+def _config(path: Path | None, *, threads: int | None, probes: bool | None, **settings: str | None) -> RunConfig:
+    """A run's configuration, with what was said on the command line in its place."""
+    from genesys.config import RunConfig, load_config
+
+    loaded = RunConfig() if path is None else load_config(path)
+    said: dict[str, Any] = {
+        key: value for key, value in {"threads": threads, "probes": probes}.items() if value is not None
+    }
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    return replace(loaded, verifiers=replace(loaded.verifiers, **said), **given)
+
+
+def _verify(design: str, scale: str | None, by: RunConfig, *, out: Path | None, **settings: Any) -> VerificationReport:
     from genesys.api import find_scale, verify
     from genesys.cli._verifying import verification_display
 
-    ended = _ended(out)
-    with verification_display(make_console(stderr=True), n_tokens=find_scale(scale).n_tokens) as show:
-        report = verify(design, scale, out=out, on_progress=show, **settings)
-    trained = report.details["train"]
-    if ended and _ended(out) <= ended:
-        typer.echo(f"The training had ended in {out} before; its weights are evaluated anew.", err=True)
-    elif n_resumed := trained.get("n_resumed_steps"):
-        typer.echo(f"Resumed in {out}: {n_resumed:,} of {trained['n_steps']:,} steps were done before.", err=True)
+    ladder, ended = by.resolved_ladder(), _ended(out)
+    n_tokens = find_scale(scale or ladder.names[0], ladder).n_tokens
+    with verification_display(make_console(stderr=True), n_tokens=n_tokens) as show:
+        report = verify(design, scale, config=by, out=out, on_progress=show, **settings)
+    _say_what_was_kept(report, out, ended)
     return report
 
 
 def _ended(out: Path | None) -> set[int]:
     """When the trainings in a folder ended, those that did."""
     return {path.stat().st_mtime_ns for path in out.glob("training*/trained.json")} if out else set()
+
+
+def _say_what_was_kept(report: VerificationReport, out: Path | None, ended: set[int]) -> None:
+    trained = report.details["train"]
+    if ended and _ended(out) <= ended:
+        typer.echo(f"The training had ended in {out} before; its weights are evaluated anew.", err=True)
+    elif n_resumed := trained.get("n_resumed_steps"):
+        typer.echo(f"Resumed in {out}: {n_resumed:,} of {trained['n_steps']:,} steps were done before.", err=True)
+
+
+def _reproduce(run: str, design: str, *, out: Path | None, **which: Any) -> Reproduction:
+    from genesys.api import open_run, reproduce
+    from genesys.cli._verifying import verification_display
+
+    stored, ended = open_run(run).report(design, **which), _ended(out)
+    console = make_console(stderr=True)
+    console.print(
+        f"Verifying {design} again as run {run} did: {stored['scale']}, seed {stored['seed']}", highlight=False
+    )
+    with verification_display(console, n_tokens=stored["n_tokens"]) as show:
+        compared = reproduce(run, design, out=out, on_progress=show, **which)
+    _say_what_was_kept(compared.new, out, ended)
+    return compared
 
 
 def _print_report(report: VerificationReport, design: str, *, as_json: bool) -> None:
@@ -90,19 +123,6 @@ def _print_report(report: VerificationReport, design: str, *, as_json: bool) -> 
         print_json(report_to_json(report))
     else:
         print_report(report_to_json(report), make_console(), name=design)
-
-
-def _reproduce(run: str, design: str, **settings: Any) -> Reproduction:
-    from genesys.api import open_run, reproduce
-    from genesys.cli._verifying import verification_display
-
-    stored = open_run(run).report(design, settings["scale"], settings["seed"])
-    console = make_console(stderr=True)
-    console.print(
-        f"Verifying {design} again as run {run} did: {stored['scale']}, seed {stored['seed']}", highlight=False
-    )
-    with verification_display(console, n_tokens=stored["n_tokens"]) as show:
-        return reproduce(run, design, on_progress=show, **settings)
 
 
 def print_reproduction(compared: Reproduction, design: str) -> None:
