@@ -23,12 +23,12 @@ class LocalModel:
     Attributes:
         logits_fn: Gives the logits (P, V) at the places of a batch; must be causal.
         context: The most inputs that a row may have.
-        max_tokens: Bounds a batch, padding included.
+        max_tokens: Bounds a batch, padding included; more is slower on a CPU, whose caches then overflow.
     """
 
     logits_fn: Callable[[Batch], NDArray[np.float32]]
     context: int
-    max_tokens: int = 8_192
+    max_tokens: int = 2_048
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer each question, in their order.

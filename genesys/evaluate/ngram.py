@@ -76,7 +76,7 @@ def ngram_model(tokens_N: Tokens, *, vocab_size: int, order: int = 5, context: i
             found_BL = level.find(np.where(before_BL < 0, _UNSEEN, before_BL * vocab_size + batch.inputs_BL))
         return np.log(p_PV)
 
-    return LocalModel(logits_fn=log_probabilities, context=context, max_tokens=2_048)
+    return LocalModel(logits_fn=log_probabilities, context=context)
 
 
 def _count(tokens_N: Tokens, vocab_size: int, order: int) -> list[_Level]:

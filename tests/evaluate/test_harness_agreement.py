@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks._hf_reference import FastTokens, as_local_model, tiny_gpt2, trained_tokenizer
 from genesys.evaluate.harness import Suite, SuiteTask, run_suite
 from genesys.evaluate.harness.run import quiet
 from genesys.evaluate.harness.sources import load_tasks
-from tests.evaluate.hf_reference import FastTokens, as_local_model, tiny_gpt2, trained_tokenizer
 from tests.shared_data import shared_data
 
 TEXTS = ["The cat sat on the mat.", "A question? An answer!", "naïve café, 12 3456", "  two  spaces\n\nand lines"] * 9

@@ -64,7 +64,7 @@ def tiny_gpt2(vocab_size: int, *, context: int, d_model: int = 32, n_layer: int 
     return GPT2LMHeadModel(config).eval()
 
 
-def as_local_model(model: Any, *, max_tokens: int = 8_192) -> LocalModel:
+def as_local_model(model: Any) -> LocalModel:
     """The model as a `TokenModel`; logits only where they are asked for."""
 
     @torch.no_grad()
@@ -73,4 +73,4 @@ def as_local_model(model: Any, *, max_tokens: int = 8_192) -> LocalModel:
         logits_PV: NDArray[np.float32] = model.lm_head(states_BLD[batch.rows_P, batch.places_P]).numpy()
         return logits_PV
 
-    return LocalModel(logits_fn=logits, context=model.config.n_positions, max_tokens=max_tokens)
+    return LocalModel(logits_fn=logits, context=model.config.n_positions)
