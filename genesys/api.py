@@ -560,8 +560,8 @@ def _shards_again(report: VerificationReport, run: Run) -> Path:
         shards = prepare_shards(run.config.corpus, cache_folder(), run.config.tokenizer)
     if shards.hash != report.data_hash:
         raise ConfigError(
-            f"Cannot reproduce a verification of run {run.name!r}: its data {report.data_hash[:12]} is gone and its corpus "
-            f"gives {shards.hash[:12]} today; expected equal data. Bring back {report.config['shards']}, or the versions of "
+            f"Cannot reproduce a verification of run {run.name!r}: its data {report.data_hash[:12]} is gone or of an earlier "
+            f"format, and its corpus gives {shards.hash[:12]} today; expected equal data. Bring back {report.config['shards']}, or the versions of "
             f"what the corpus is read from."
         )
     return shards.path

@@ -75,7 +75,7 @@ def test_data_that_cannot_be_had_again_is_said(honest: Honest, tmp_path: Path, m
     report["config"] = {**report["config"], "shards": str(tmp_path / "gone")}
     run = write_run(tmp_path / "gone-1", report, config={"corpus": f"text:{text}"})
     failed = reproduce(run)
-    assert "its data" in str(failed.exception) and "is gone and its corpus gives" in str(failed.exception)
+    assert "its data" in str(failed.exception) and "is gone or of an earlier format, and its corpus gives" in str(failed.exception)
 
 
 def test_progress_without_a_terminal_is_a_line_for_each_stage() -> None:
