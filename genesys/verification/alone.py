@@ -14,7 +14,7 @@ from genesys.ladder import Scale
 from genesys.sandbox import Cage
 from genesys.verification.checking import check_design
 from genesys.verification.progress import VerificationProgress, read_progress, write_stage
-from genesys.verification.report import write_report
+from genesys.verification.report import REPORT_FILE, write_report
 from genesys.verification.types import VerificationReport, VerificationRequest
 from genesys.verification.verify import verify
 
@@ -58,7 +58,8 @@ async def verify_alone(request: VerificationRequest, cage: Cage, *, on_progress:
     folder = Path(request.out)
     try:
         _take(folder, UnitTree.from_json(request.tree).design_id)
-        write_stage(folder, "train")  # in place of what an earlier verification here left
+        (folder / REPORT_FILE).unlink(missing_ok=True)  # its weights may be overwritten from here on
+        write_stage(folder, "train")
     except OSError as error:
         raise JobFailed("infrastructure", f"Cannot verify in {str(folder)!r}: {error.strerror or error}.") from error
     watch = asyncio.create_task(_watch(folder, on_progress))

@@ -26,6 +26,7 @@ SCHEMA = 2
 """Of a report as JSON. Version 1 had no such key; its fields are among those of version 2."""
 REPORT_FILE = "report.json"
 
+_REQUIRED_METRICS = ("n_params", "test_bpb", "tokens_per_s", "unigram_bpb", "untrained_val_loss_nats", "val_loss_nats")
 _MAX_WEIGHTS_BYTES = 2**36  # no scale comes near; a file of holes is not hashed for hours
 _KINDS: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
 
@@ -170,6 +171,9 @@ def _check_fields(given: Mapping[str, Any]) -> None:
         value, kind = given[field.name], _KINDS.get(str(field.type), dict)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(f"Cannot read a report: its {field.name!r} is {value!r:.40}; expected {field.type}.")
+    for name in _REQUIRED_METRICS:
+        if name not in given["metrics"]:
+            raise ConfigError(f"Cannot read a report: it has no metric {name!r}.")
     for name, value in given["metrics"].items():
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise ConfigError(f"Cannot read a report: its metric {name!r:.40} is {value!r:.40}; expected a number.")

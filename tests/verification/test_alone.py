@@ -30,7 +30,14 @@ async def test_it_says_how_far_it_is_and_leaves_a_report_that_holds(
     honest: Honest, cage: ForkCage, tmp_path: Path
 ) -> None:
     seen: list[VerificationProgress] = []
-    report = await verify_alone(honest.again(tmp_path), cage, on_progress=seen.append)
+    request = honest.again(tmp_path)
+    (tmp_path / "out" / "report.json").write_text("of an earlier verification")
+
+    def look(progress: VerificationProgress) -> None:
+        seen.append(progress)
+        assert not (tmp_path / "out" / "report.json").exists(), "no report while its weights may change"
+
+    report = await verify_alone(request, cage, on_progress=look)
     assert report.metrics == honest.report.metrics and seen[0].stage == "train"
     assert seen[0].n_tokens == report.n_tokens, "what an interrupted verification has left is shown at once"
     assert read_report(tmp_path / "out", check_weights=True).metrics == report.metrics
@@ -75,7 +82,9 @@ def test_data_that_cannot_be_had_again_is_said(honest: Honest, tmp_path: Path, m
     report["config"] = {**report["config"], "shards": str(tmp_path / "gone")}
     run = write_run(tmp_path / "gone-1", report, config={"corpus": f"text:{text}"})
     failed = reproduce(run)
-    assert "its data" in str(failed.exception) and "is gone or of an earlier format, and its corpus gives" in str(failed.exception)
+    assert "its data" in str(failed.exception) and "is gone or of an earlier format, and its corpus gives" in str(
+        failed.exception
+    )
 
 
 def test_progress_without_a_terminal_is_a_line_for_each_stage() -> None:

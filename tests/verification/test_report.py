@@ -24,6 +24,8 @@ from genesys.verification.report import (
 from tests.verification.conftest import Honest
 from tests.verification.reports import make_report, make_weights
 
+METRICS = ("test_bpb", "n_params", "tokens_per_s", "unigram_bpb", "untrained_val_loss_nats", "val_loss_nats")
+
 
 def changed(report: VerificationReport, part: str, **values: Any) -> VerificationReport:
     return replace(report, details={**report.details, part: {**report.details[part], **values}})
@@ -130,8 +132,9 @@ def test_reports_of_schema_1_are_read(tmp_path: Path) -> None:
         ("{}", "it has no 'design_id'"),
         ("[" * 100_000, "maximum recursion depth"),
         ({"n_tokens": "many"}, "its 'n_tokens' is 'many'; expected int"),
-        ({"metrics": {"test_bpb": "low"}}, "metric 'test_bpb' is 'low'"),
+        ({"metrics": dict.fromkeys(METRICS, "low")}, "metric 'test_bpb' is 'low'"),
         ({"metrics": [1.0]}, "its 'metrics' is"),
+        ({"metrics": {"test_bpb": 1.0}}, "it has no metric 'n_params'"),
         ({"seconds": float("nan")}, "seconds is nan; expected finite"),
         ({"secs": 1.0}, "Did you mean"),
     ],
