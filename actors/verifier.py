@@ -28,12 +28,15 @@ from genesys.verification.report import read_report, report_to_json, write_repor
 
 log = logging.getLogger(__name__)
 
+MAX_SENT_BYTES = 4 * 2**30
+"""Of shards that go to other hosts through the object store."""
 MAX_REASON = 500  # characters of a failure that the journal keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """A corpus' token shards as they travel: the files of the folder by reference, and its content hash."""
+    """A corpus' token shards as they travel: the files of the folder by reference (none if they are too large to be sent),
+    and its content hash."""
 
     hash: str
     files: Mapping[str, Ref]
@@ -205,8 +208,11 @@ class _VerifierMetrics:
 
 
 def pack_shards(folder: Path, content_hash: str, objects: Objects) -> Data:
-    """Put a folder of shards into the object store."""
-    return Data(hash=content_hash, files={f.name: objects.put(f.read_bytes()) for f in sorted(folder.iterdir())})
+    """Put a folder of shards into the object store, unless it is too large: then each host must have it."""
+    files = sorted(folder.iterdir())
+    if sum(f.stat().st_size for f in files) > MAX_SENT_BYTES:
+        files = []
+    return Data(hash=content_hash, files={f.name: objects.put(f.read_bytes()) for f in files})
 
 
 def _shards_folder(cache_folder: Path, content_hash: str) -> Path:
@@ -218,6 +224,11 @@ async def _fetch_shards(data: Data, cache_folder: Path, objects: Objects) -> Non
     folder = _shards_folder(cache_folder, data.hash)
     if folder.exists():
         return
+    if not data.files:
+        raise ConfigError(
+            f"Cannot find the shards {data.hash[:16]} on this host: they are too large to be sent. Run `genesys data prepare` "
+            f"here, or let all hosts share {str(cache_folder)!r}."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".shards-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
         for name, ref in data.files.items():
