@@ -42,7 +42,11 @@ def prepare(
     else:
         display = _Display(cache_folder())
         display.say(f"Reading {_name(run.corpus)}, tokenizer {run.tokenizer}")
-        shards = prepare_corpus(run, cache_folder(), on_estimate=display.estimate, on_progress=display.progress)
+        try:
+            shards = prepare_corpus(run, cache_folder(), on_estimate=display.estimate, on_progress=display.progress)
+        except KeyboardInterrupt:
+            display.say("Interrupted. The same command goes on from here.")
+            raise
     if as_json:
         print_json(_to_json(shards) | {"was_there": found is not None, "seconds": time.monotonic() - started})
         return

@@ -108,14 +108,14 @@ def corpus_part(documents: Sequence[str]) -> object:
     return Corpus(name="", documents=documents).parts()[0]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     extra=st.lists(st.text(max_size=40), max_size=20),
     n_parts=st.integers(1, 4),
     file_bytes=st.integers(3000, 30_000).map(lambda n: 4 * n),
     tokenizer=st.sampled_from(["bytes", "bpe:280"]),
-    context=st.integers(1, 300),
-    batch_rows=st.integers(1, 50),
+    context=st.integers(8, 300),
+    batch_rows=st.integers(8, 50),
 )
 def test_nothing_is_lost_or_repeated_from_documents_to_batches(
     extra: list[str], n_parts: int, file_bytes: int, tokenizer: str, context: int, batch_rows: int,
@@ -310,11 +310,12 @@ PACK = """
 import sys
 from pathlib import Path
 import genesys.train.data.files as files
+from genesys.train.data.processes import map_in_processes
 from genesys.train.data.shards import prepare_shards
 if __name__ == "__main__":
     files.PART_BYTES = 1
     report = lambda progress: print(progress.n_done, flush=True)
-    print(prepare_shards(sys.argv[1], Path(sys.argv[2]), on_progress=report).hash)
+    print(prepare_shards(sys.argv[1], Path(sys.argv[2]), map_parts=map_in_processes, on_progress=report).hash)
 """
 
 
@@ -420,6 +421,19 @@ def test_a_data_set_as_on_the_hub_is_packed_in_its_shares(tmp_path: Path) -> Non
     (hub / "README.md").write_text((hub / "README.md").read_text() + "changed")
     os.utime(hub / "stories" / "train-00000-of-00003.parquet", (1, 1))
     assert find_shards(DatasetCorpus(dataset=str(hub), **settings_), tmp_path / "cache") is None
+
+
+def test_an_estimate_is_about_right_or_says_that_it_does_not_know(tmp_path: Path) -> None:
+    seen = list[Estimate]()
+    shards = prepare_shards(f"text:{text_folder(tmp_path / 'texts')}", tmp_path, on_estimate=seen.append)
+    assert seen[0].n_tokens == pytest.approx(sum(shards.n_tokens.values()), rel=0.1) and seen[0].n_parts == 1
+    assert seen[0].disk_bytes == 2 * seen[0].n_tokens and seen[0].bytes_per_token == pytest.approx(1, rel=0.01)
+    assert seen[0].process_s is not None and seen[0].process_s > 0
+    prepare_shards(f"text:{tmp_path / 'texts'}", tmp_path, on_estimate=seen.append)
+    assert len(seen) == 1, "what is there takes nothing"
+    hub = DatasetCorpus(dataset=str(hub_folder(tmp_path / "hub", 150)), subsets=("maths",))
+    prepare_shards(hub, tmp_path, map_parts=map, on_estimate=seen.append)
+    assert (seen[1].n_parts, seen[1].n_tokens, seen[1].disk_bytes, seen[1].process_s) == (3, None, None, None)
 
 
 def test_a_hugging_face_tokenizer_comes_along_with_the_shards(tmp_path: Path) -> None:

@@ -40,13 +40,14 @@ MIN_TOKENS: Mapping[Split, int] = {"train": 32_768, "val": 1_024, "test": 1_024}
 TOKENIZER_TEXT_BYTES = 32 * 2**20
 """How much of the train split a tokenizer is trained on, from the beginnings of its parts."""
 _TOKENIZER_PARTS = 32
+_SHORT = 32_000_000  # bytes or tokens; processes take seconds to start
 
 MapParts = Callable[[Callable[[PackTask], PackedPart], Sequence[PackTask]], Iterable[PackedPart]]
 """Applies the function to each task, anywhere that sees the folder; gives the results as they come, in any order."""
 
 
 def prepare_shards(
-    corpus: str | DatasetCorpus, cache_dir: Path, tokenizer: str = "bytes", *, map_parts: MapParts = map_in_processes,
+    corpus: str | DatasetCorpus, cache_dir: Path, tokenizer: str = "bytes", *, map_parts: MapParts | None = None,
     on_estimate: OnEstimate | None = None, on_progress: OnProgress = lambda progress: None,
 ) -> Shards:  # fmt: skip
     """Give the shards of a corpus, packing it on first use.
@@ -58,6 +59,7 @@ def prepare_shards(
         corpus: See `open_corpus`.
         cache_dir: Shards lie in its subfolder `shards`.
         tokenizer: See `make_tokenizer`.
+        map_parts: By default processes of this machine, or this one alone where the text is short.
         on_estimate: Told what the packing will take, before it begins; what it raises ends the packing.
         on_progress: Told how far it is, after each part.
 
@@ -119,7 +121,7 @@ def training_texts(parts: Sequence[Part]) -> Iterator[str]:
 
 
 def _build(
-    source: Source, tokenizer: str, work: Path, *, map_parts: MapParts, file_bytes: int = FILE_BYTES,
+    source: Source, tokenizer: str, work: Path, *, map_parts: MapParts | None, file_bytes: int = FILE_BYTES,
     on_estimate: OnEstimate | None = None, on_progress: OnProgress = lambda progress: None,
 ) -> Shards:  # fmt: skip
     parts = source.parts()
@@ -129,7 +131,7 @@ def _build(
     if on_estimate is not None:
         on_estimate(estimate(parts, made))
     tasks = [PackTask(folder=work, index=i, part=part, file_bytes=file_bytes) for i, part in enumerate(parts)]
-    packed = _pack(tasks, map_parts, on_progress)
+    packed = _pack(tasks, map_parts or _map_for(parts), on_progress)
     _check_enough(source.name, packed)
     with writing_to(work.parent):
         return assemble(source, made, packed, work)
@@ -160,6 +162,11 @@ def _pack(tasks: Sequence[PackTask], map_parts: MapParts, on_progress: OnProgres
             f"expected a folder that all hosts share."
         )
     return parts
+
+
+def _map_for(parts: Sequence[Part]) -> MapParts:
+    sizes = [part.max_tokens or part.text_bytes for part in parts]
+    return map if all(sizes) and sum(sizes) < _SHORT else map_in_processes
 
 
 def _check_enough(name: str, packed: Sequence[PackedPart]) -> None:
