@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 import torch._dynamo  # counting FLOPs imports it: a second in every child, unless it is here
 
-from genesys.errors import ConfigError
+from genesys.errors import ConfigError, FailureCause, JobFailed
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.model import ModelShape, build_model
@@ -32,6 +33,8 @@ from genesys.train.world import Rank
 INIT_RULE = "genesys.model.gam.initialise v1; streams by order and shape"
 WEIGHTS_FILE = "weights.safetensors"
 FINISHED_FILE = "trained.json"
+_RUN_AWAY: frozenset[FailureCause] = frozenset({"non-finite", "spike", "diverged"})
+"""What all processes of a training find together, so that they go on together."""
 _DECISIVE = ("shape", "scale", "seed", "recipe", "n_threads", "n_processes", "dtype", "compile", "memory_mb")
 
 
@@ -76,10 +79,13 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
     def work(rank: Rank) -> dict[str, Any]:
         torch.set_num_threads(int(request.get("n_threads", 1)))
-        return _train(tree, shape, replace(plan, rank=rank))
+        return _train_grid(tree, shape, replace(plan, rank=rank))
 
+    compiled = keep_artefacts(out, (unit.id for unit in tree.units()))
     try:
-        return _finished(plan) or (run_ranks(work, n_processes, out / ".ranks") if n_processes > 1 else work(Rank()))
+        answer = _finished(plan) or (run_ranks(work, n_processes, out / ".ranks") if n_processes > 1 else work(Rank()))
+        shutil.rmtree(compiled, ignore_errors=True)
+        return answer
     except Exception as error:
         failure = failure_of(error)
         if failure is None or failure is error:
@@ -87,10 +93,51 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
         raise failure from error
 
 
+def _train_grid(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
+    """Train at each learning rate of the scale's grid, in full, and keep the one with the lowest validation loss.
+
+    A rate at which the losses run away is out; the training fails if all do.
+    """
+    grid = plan.scale.lr_grid
+    if len(grid) == 1:
+        return _train(tree, shape, _at_rate(plan, grid[0], plan.out))
+    tried: list[dict[str, Any]] = []
+    failures: list[JobFailed] = []
+    for factor in grid:
+        part = _at_rate(plan, factor, plan.out / f"rate-{factor:g}")
+        part.out.mkdir(exist_ok=True)
+        try:
+            tried.append({**(_finished(part) or _train(tree, shape, part)), "lr_factor": factor})
+        except JobFailed as failure:
+            if failure.cause not in _RUN_AWAY:
+                raise
+            failures.append(failure)
+    if not tried:
+        raise failures[0]
+    return {} if plan.rank.index else _keep_best(plan, tried)
+
+
+def _at_rate(plan: TrainingPlan, factor: float, out: Path) -> TrainingPlan:
+    return replace(plan, scale=replace(plan.scale, peak_lr=plan.scale.peak_lr * factor), out=out, report_in=plan.out)
+
+
+def _keep_best(plan: TrainingPlan, tried: list[dict[str, Any]]) -> dict[str, Any]:
+    """The best training's answer at the cost of all; the others' files go."""
+    best = min(tried, key=lambda answer: answer["val_loss_nats"])
+    weights = plan.out / WEIGHTS_FILE
+    os.replace(best["weights"], weights)
+    costs = {key: sum(answer[key] for answer in tried) for key in ("seconds", "flops", "gpu_seconds")}
+    rates = [[answer["lr_factor"], answer["val_loss_nats"]] for answer in tried]
+    answer = {**best, **costs, "weights": str(weights), "rates": rates}
+    _write_finished(plan, answer)
+    for folder in plan.out.glob("rate-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return answer
+
+
 def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
-    """Do one process's part; the first one's answer is the training's."""
+    """Do one process's part of one training; the first one's answer is the training's."""
     started = time.monotonic()
-    compiled = keep_artefacts(plan.out, (unit.id for unit in tree.units()))
     model = build_model(tree, shape, seed=plan.seed, embedding_std=plan.scale.embedding_std)
     init_sha256 = weights_digest(model)
     result = train_model(model, plan)
@@ -114,7 +161,6 @@ def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[str, A
     }
     _write_finished(plan, answer)
     drop_checkpoints(plan.out)
-    shutil.rmtree(compiled, ignore_errors=True)
     return answer
 
 

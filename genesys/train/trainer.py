@@ -39,6 +39,7 @@ class TrainingPlan:
     Attributes:
         fingerprint: Of everything that decides the trajectory; only its own checkpoints are resumed.
         checkpoint_every_s: Seconds between checkpoints; 0 after every step, None never.
+        report_in: Folder of the progress record; `out` when None.
         reference_curve, limit_s: See `Guard`.
         rank: Which of the training's processes this is.
     """
@@ -49,6 +50,7 @@ class TrainingPlan:
     out: Path
     fingerprint: str
     design_id: str = ""
+    report_in: Path | None = None
     checkpoint_every_s: float | None = 30.0
     means: Means = field(default_factory=Means)
     reference_curve: Sequence[tuple[float, float]] = ()
@@ -136,7 +138,7 @@ class _Run:
     def __init__(self, plan: TrainingPlan, model: GAM, engine: Engine, device: torch.device) -> None:
         scale = plan.scale
         self.plan, self._model, self._engine = plan, model, engine
-        path = plan.out / "progress.jsonl" if plan.rank.index == 0 else None
+        path = (plan.report_in or plan.out) / "progress.jsonl" if plan.rank.index == 0 else None
         self.progress = Progress(path, scale.batch_tokens)
         self._guard = Guard(
             n_steps=scale.n_steps,

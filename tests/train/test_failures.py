@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +16,8 @@ import torch
 
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.train.failures import failure_of, failure_or_error
+from tests.train.test_job import request
+from tests.train.warm import ENVIRONMENT
 
 
 def caught(call: Callable[[], object], filename: str) -> BaseException:
@@ -70,6 +77,36 @@ FULL: dict[str, Callable[[], object]] = {
 def test_a_full_disk_is_never_the_designs_fault(name: str) -> None:
     failure = failure_of(caught(FULL[name], "checkpoint.py"))
     assert failure is not None and failure.cause in INFRASTRUCTURE_CAUSES and "Free space" in str(failure)
+
+
+FILL = """
+import json, os, subprocess, sys
+ask = json.loads(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", ask["out"]], check=True)
+from genesys.errors import JobFailed
+from genesys.train.job import train
+try:
+    train(ask)
+except JobFailed as failure:
+    print(failure.cause, sorted(name for name in os.listdir(ask["out"]) if not name.startswith(".")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoint_every_s", [None, 0])
+def test_a_training_on_a_full_disk_leaves_nothing_that_passes_for_whole(
+    tmp_path: Path, checkpoint_every_s: float | None
+) -> None:
+    """200 kB hold neither two checkpoints nor, at this width, the weights."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "mount", "-t", "tmpfs", "none", "/mnt"]).returncode:
+        pytest.skip("no mount namespace to fill a small disk in")
+    shape = {"vocab_size": 257, "d_model": 128, "n_blocks": 1}
+    ask = request(tmp_path, "full", shape=shape, checkpoint_every_s=checkpoint_every_s)
+    (tmp_path / "full").mkdir()
+    command = [*unshare, sys.executable, "-c", FILL, json.dumps(ask)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ | ENVIRONMENT)
+    assert done.stdout.splitlines()[-1:] == ["infrastructure ['progress.jsonl']"], done.stdout + done.stderr[-2000:]
 
 
 def test_a_unit_cannot_pass_its_error_off_as_the_hosts() -> None:

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,13 +31,6 @@ from tests.train.warm import Trainings
 SCALE = Scale(
     name="tiny", d_model=16, n_blocks=1, context=16, batch_tokens=64, n_tokens=64 * 50, peak_lr=1e-2, embedding_std=0.1
 )
-
-
-@pytest.fixture(scope="module")
-def trainings() -> Iterator[Trainings]:
-    server = Trainings()
-    yield server
-    server.close()
 
 
 def request(tmp_path: Path, name: str, tree: UnitTree | None = None, **changes: Any) -> dict[str, Any]:
@@ -111,6 +103,31 @@ def test_a_training_killed_again_and_again_resumes_to_the_same_trajectory(
     assert resumed["weights_sha256"] == whole["weights_sha256"]
     assert resumed["val_loss_nats"] == whole["val_loss_nats"]
     assert not [path.name for path in (tmp_path / "killed").iterdir() if "checkpoint" in path.name]
+
+
+def test_the_best_rate_of_a_grid_is_kept_at_the_cost_of_all(tmp_path: Path, trainings: Trainings) -> None:
+    scale = asdict(SCALE) | {"n_tokens": 64 * 20}
+    alone = [
+        trainings.run(request(tmp_path, f"at-{factor}", scale=scale | {"peak_lr": 1e-2 * factor}))
+        for factor in (0.5, 1.0, 2.0)
+    ]
+    ask = request(tmp_path, "grid", scale=scale | {"lr_grid": [0.5, 1.0, 2.0]}, checkpoint_every_s=0)
+    pid = trainings.start(ask)
+    while step_on_disk(tmp_path / "grid" / "rate-1") < 5:
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    trainings.wait()
+    grid = trainings.run(ask)
+    best = min(alone, key=lambda answer: answer["val_loss_nats"])
+    assert grid["rates"] == [[f, a["val_loss_nats"]] for f, a in zip((0.5, 1.0, 2.0), alone, strict=True)]
+    assert (grid["curve"], grid["weights_sha256"]) == (best["curve"], best["weights_sha256"])
+    assert grid["flops"] == 3 * best["flops"] and grid["n_tokens"] == best["n_tokens"]
+    assert {path.name for path in (tmp_path / "grid").iterdir()} == {
+        "weights.safetensors",
+        "trained.json",
+        "progress.jsonl",
+    }
+    assert trainings.run(ask) == grid
 
 
 def step_on_disk(folder: Path) -> int:

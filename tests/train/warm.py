@@ -16,7 +16,11 @@ from typing import Any
 
 from genesys.errors import JobFailed
 
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "DS_ACCELERATOR": "cuda" if Path("/dev/nvidia0").exists() else "cpu",  # asking torch would spoil the fork
+}
 
 
 class Trainings:
