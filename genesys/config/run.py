@@ -49,7 +49,7 @@ class VerifiersConfig:
         gpus_per_verification: Fraction or number of GPUs reserved by each verifier; 0 on a laptop.
         accelerator_type: Ray's name of the card to reserve, such as H100.
         deadline_s: Wall-clock limit of one verification.
-        probes: Whether designs are probed for recall, copying and induction.
+        probes: Whether designs are tried on their scale's probes (docs/probes.md).
         memory_mb: Memory of one job, in MiB; 0 for half of the host's.
     """
 

@@ -36,6 +36,8 @@ from genesys.verification.states import CagedModel, Inquiry, ask
 
 PROBE_ENTRY = "genesys.evaluate.job:probe"
 N_TEST_ROWS = 256
+PROBES_VERSION = 2
+"""Counts changes of the probes that move their results; kept results of another version are measured anew."""
 _MAX_WEIGHTS_BYTES = 64 * 2**20
 
 Results = dict[str, dict[str, Any]]
@@ -114,7 +116,7 @@ async def _score(jobs: Jobs, design_id: str, task: Task, weights: Path) -> dict[
 
 
 def _key(jobs: Jobs, design_id: str, name: str) -> str:
-    return f"{design_id}-{name}-{jobs.request.seed}.json"
+    return f"{design_id}-{name}-v{PROBES_VERSION}-{jobs.request.seed}.json"
 
 
 def _kept(cache: str, key: str) -> dict[str, Any] | None:
