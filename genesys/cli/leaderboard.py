@@ -20,7 +20,10 @@ def command(
 ) -> None:
     """Show who leads: the highest rung first, fitness there second."""
     from genesys.api import open_run
+    from genesys.errors import ConfigError
 
+    if scale is not None and not (tasks or groups):
+        raise ConfigError("Cannot use --scale for the leaderboard itself, which spans all. Add --tasks or --groups.")
     opened = open_run(run)
     rows, lead = opened.leaderboard(limit), opened.lead()
     winners = opened.winners(scale) if tasks else None

@@ -73,8 +73,8 @@ def compare(
         best_of: How many comparisons there were to pick this one from.
         noise: Standard deviation of such differences known from elsewhere, for a forecast where there is one pair.
 
-    Does not cover: pairs that were chosen by their results; differences that are far from normal, or depend on each
-    other.
+    Does not cover: pairs that were chosen by their results; differences that depend on each other, or are far from
+    normal (`docs/statistics.md` says how far is too far).
 
     Raises:
         ValueError: No pair, or a number that is not finite.

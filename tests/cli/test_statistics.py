@@ -121,6 +121,7 @@ def test_tasks_ranks_by_worth_and_names_what_was_read(runs: Path) -> None:
         (("tasks", "demo-1", "--scale", "smal"), "Did you mean 'small'?"),
         (("tasks", "demo-1", "--suite", "cpuu"), "Did you mean 'cpu'?"),
         (("leaderboard", "demo-1", "--tasks", "--scale", "x"), "Cannot find scale 'x'"),
+        (("leaderboard", "demo-1", "--scale", "small"), "Add --tasks or --groups"),
     ],
 )
 def test_a_mistake_gets_one_sentence(runs: Path, arguments: tuple[str, ...], message: str) -> None:

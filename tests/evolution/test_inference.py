@@ -24,6 +24,7 @@ N_LOOKS = 30
 NOISES: dict[str, Callable[[Random], float]] = {
     "normal": lambda rng: rng.gauss(0, 1),
     "uniform": lambda rng: rng.uniform(-1, 1),
+    "two peaks": lambda rng: float(rng.choice((0, 1)) - rng.choice((0, 1))),
     "heavy tails": lambda rng: rng.gauss(0, 1) / math.sqrt(rng.gammavariate(1.5, 1 / 1.5)),
 }
 
