@@ -30,6 +30,7 @@ DOORS: Mapping[str, str] = {
     "run": f"{ENTRIES}:run",
     "train": "genesys.train.job:train",
     "evaluate": "genesys.evaluate.job:states",
+    "extend": "genesys.evaluate.job:extend",
     "probe": "genesys.evaluate.job:probe",
 }
 LIMITS = {"memory_mb": 384, "n_processes": 32, "scratch_mb": 16, "n_scratch_files": 200, "n_open_files": 128}
@@ -124,8 +125,8 @@ def _request(bait: Bait, attack: str, door: str, place: Place, shards: Path | No
     return {
         "tree": tree.to_json(), "scale": scale, "scales": [scale], "shape": shape, "vocab_size": 257, "seed": 0,
         "shards": str(_shards(bait, shards)), "out": os.curdir, "checkpoint_every_s": None, "n_threads": 1,
-        "embedding_std": 0.1, "weights": "", "probes": ["recall"], "probe": False, "rows": str(rows), "places": str(places),
-        "batches": [[1, 8, 1, False]], "states": "states", "embedding": "embedding",
+        "embedding_std": 0.1, "weights": "", "probes": ["recall"], "probe": "", "rows": str(rows), "places": str(places),
+        "batches": [[1, 8, 1, False]], "states": "states", "embedding": "embedding", "lengths": [8], "n_tokens": 1,
     }  # fmt: skip
 
 
@@ -202,6 +203,7 @@ def door_places() -> list[tuple[str, Place]]:
         "run": ("forward", "backward", "destructor"),
         "train": ("import", "backward"),
         "evaluate": ("import", "forward"),
+        "extend": ("init",),
         "probe": ("init",),
     }
     assert {place for places in reached.values() for place in places} == set(PLACES)
