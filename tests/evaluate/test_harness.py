@@ -14,24 +14,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from genesys.errors import ConfigError, JobFailed
+from genesys.errors import ConfigError, JobFailed, TransientError
 from genesys.evaluate.harness import Suite, SuiteTask, run_suite
 from genesys.evaluate.local import LocalModel
 from genesys.evaluate.questions import Answer, Batch, Question, Tokens
+from genesys.tokens import ByteTokenizer
 
 CONTEXT = 64
-
-
-class ByteTokens:
-    """Bytes and one mark for the end of a text."""
-
-    vocab_size, end_of_text = 257, 256
-
-    def encode(self, text: str) -> Tokens:
-        return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
-
-    def decode(self, tokens: Tokens) -> str:
-        return bytes(int(token) for token in tokens if token < 256).decode(errors="replace")
 
 
 def model(logits: Callable[[Tokens], NDArray[Any]]) -> LocalModel:
@@ -89,7 +78,7 @@ def suite(*tasks: str, **options: Any) -> Suite:
 
 
 def ask(logits: Callable[[Tokens], NDArray[Any]], asked: str | Suite, data: Path, **options: Any) -> Any:
-    return run_suite(model(logits), ByteTokens(), asked, data=data, **options)
+    return run_suite(model(logits), ByteTokenizer(), asked, data=data, **options)
 
 
 def test_an_untrained_model_scores_chance_on_balanced_tasks(tmp_path: Path) -> None:
@@ -203,7 +192,7 @@ def generate(model: Any, *requests: tuple[str, dict[str, Any]]) -> list[str]:
     from genesys.evaluate.harness.adapter import HarnessModel
 
     instances = [Instance(request_type="generate_until", doc={}, arguments=request, idx=0) for request in requests]
-    return HarnessModel(model, ByteTokens()).generate_until(instances)
+    return HarnessModel(model, ByteTokenizer()).generate_until(instances)
 
 
 def test_texts_are_extended_together_until_each_has_ended() -> None:
@@ -224,6 +213,10 @@ def test_a_generation_longer_than_the_context_goes_on_in_a_window() -> None:
     (text,) = generate(Counted(), ("abc" * 50, {"until": [], "max_gen_toks": 2 * CONTEXT}))
     assert len(text) == 2 * CONTEXT
     assert text.startswith("defg")
+
+
+def test_an_empty_prompt_is_the_end_of_a_text() -> None:
+    assert generate(Counted(), ("", {"until": [], "max_gen_toks": 2})) == ["ef"]  # what follows token 256 there
 
 
 def test_sampling_is_refused() -> None:
@@ -277,6 +270,41 @@ def test_a_task_that_cannot_be_had(name: str, message: str, tmp_path: Path) -> N
         ask(noise, suite(name), tmp_path)
 
 
+def test_without_local_data_a_task_is_what_lm_eval_says_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lm_eval.api.task
+
+    data_sets, asked = lm_eval.api.task.datasets, []
+    local = write_data(tmp_path, {"cola": ("validation", judged([0, 1, 1, 0]))}) / "cola" / "validation.jsonl"
+    load = data_sets.load_dataset
+
+    def hub(path: str, name: str | None = None, **options: Any) -> Any:
+        asked.append((path, name, options))
+        if path != "nyu-mll/glue":
+            raise ConnectionError("no route\n to the hub")
+        splits = dict.fromkeys(("train", "validation"), str(local))
+        return load("json", data_files=splits, cache_dir=str(tmp_path / "cache"))
+
+    monkeypatch.setattr(data_sets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(data_sets, "load_dataset", hub)
+    own = Suite(name="own", tasks=(SuiteTask(task="cola", limit=2), SuiteTask(task="blimp_supplement", optional=True)))
+    result = run_suite(model(noise), ByteTokenizer(), own)
+    assert asked == [("nyu-mll/glue", "cola", {})]
+    assert result.tasks["cola"].n_documents == 2
+    assert result.absent["blimp_supplement_hypernym"] == "lm-eval defines no such task on the hub"
+    with pytest.raises(
+        TransientError, match=r"Cannot load task 'piqa': ConnectionError: no route to the hub. Try again"
+    ):
+        run_suite(model(noise), ByteTokenizer(), suite("piqa"))
+
+
+def test_without_lm_eval_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from genesys.evaluate.harness import sources
+
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"lm-eval is not installed. Install 'genesys-evolution\[eval\]'"):
+        sources.definitions.__wrapped__()
+
+
 def test_solved_examples_need_a_split_to_take_them_from(tmp_path: Path) -> None:
     data = write_data(tmp_path, {"cola": ("validation", judged([0, 1]))})
     with pytest.raises(ConfigError, match="no split to take 2 solved examples from in 'cola'"):
@@ -292,6 +320,13 @@ def test_a_folder_that_is_none_and_a_file_that_holds_no_documents(tmp_path: Path
     (tmp_path / "cola" / "validation.jsonl").write_text('{"sentence": "cut of')
     with pytest.raises(ConfigError, match="Cannot run suite 'own': no 'cola': lm-eval cannot load it"):
         ask(noise, suite("cola"), tmp_path)
+    (tmp_path / "cola" / "validation.jsonl").rename(tmp_path / "cola" / "validation.jsonl.gz")
+    with pytest.raises(
+        ConfigError, match=r"validation.jsonl.gz in 'cola' of the local data cannot be read: Not a gzip"
+    ):
+        ask(noise, suite("cola"), tmp_path, limit=3)
+    with pytest.raises(ConfigError, match="on 0 documents: expected at least 1"):
+        ask(noise, suite("cola"), tmp_path, limit=0)
 
 
 def test_an_optional_task_that_is_absent_is_named_and_the_rest_is_scored(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from genesys.errors import ConfigError
 from genesys.evaluate.harness import SuiteTask, load_suite, run_suite, suite_names
 from genesys.evaluate.harness.sources import resolve, spread
-from tests.evaluate.test_harness import ByteTokens, model, noise
+from genesys.tokens import ByteTokenizer
+from tests.evaluate.test_harness import model, noise
 from tests.shared_data import shared_data
 
 
@@ -29,7 +30,7 @@ def test_every_entry_is_known_to_lm_eval(name: str) -> None:
 
 
 def test_the_cpu_suite_runs_on_the_shared_data() -> None:
-    result = run_suite(model(noise), ByteTokens(), "cpu", data=shared_data("eval"), limit=1)
+    result = run_suite(model(noise), ByteTokenizer(), "cpu", data=shared_data("eval"), limit=1)
     assert list(result.tasks) == [entry.task for entry in load_suite("cpu").tasks]
     assert all(name.startswith("blimp_") for name in result.absent)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from lm_eval import utils
@@ -20,25 +20,12 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 
 from genesys.errors import ConfigError, JobFailed
 from genesys.evaluate.questions import Question, TokenModel, Tokens
+from genesys.tokens import Tokenizer
 
 _CHUNK = 32
 _MAX_GENERATED = 256
 
 Request = tuple[Any, list[int], list[int]]
-
-
-class Tokenizer(Protocol):
-    """Text to tokens and back; adds no token of its own."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def end_of_text(self) -> int: ...
-
-    def encode(self, text: str) -> Tokens: ...
-
-    def decode(self, tokens: Tokens) -> str: ...
 
 
 class HarnessModel(TemplateLM):  # type: ignore[misc] # lm_eval has no types
@@ -89,11 +76,9 @@ class HarnessModel(TemplateLM):  # type: ignore[misc] # lm_eval has no types
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Greedy text after each context, up to the first of its stop strings, the end of text, or its length."""
-        end_mark = self._tokens.decode(np.array([self.eot_token_id]))
         context = self._model.context
-        texts = [
-            _Generation(text, options, end_mark, self._tokens, context) for text, options in (r.args for r in requests)
-        ]
+        asked = (request.args for request in requests)
+        texts = [_Generation(text, settings, self._tokens, context) for text, settings in asked]
         while live := [text for text in texts if text.n_left]:
             n = min(_CHUNK, *(text.n_left for text in live))
             for text, added in zip(live, self._model.extend([text.prompt for text in live], n), strict=True):
@@ -111,15 +96,15 @@ def _questions(tokens: list[int], n_targets: int, context: int) -> list[Question
 class _Generation:
     """One text under way."""
 
-    def __init__(self, text: str, settings: dict[str, Any], end_mark: str, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, text: str, settings: dict[str, Any], tokenizer: Tokenizer, context: int) -> None:
         options = normalize_gen_kwargs(settings, _MAX_GENERATED)
         if options["do_sample"]:
             raise ConfigError("Cannot generate by sampling: expected do_sample: false. Answers here are greedy.")
-        self._stops = [stop for stop in handle_stop_sequences(options["until"], eos=end_mark) if stop]
+        self._stops = [stop for stop in handle_stop_sequences(options["until"], eos=None) if stop]
         self.n_left = options["max_gen_toks"]
         n_prompt = context - self.n_left if self.n_left < context else context // 2
         self._tokenizer = tokenizer
-        self._prompt = tokenizer.encode(text or end_mark)[-n_prompt:]
+        self._prompt = tokenizer.encode(text)[-n_prompt:] if text else np.array([tokenizer.end_of_text])
         self._added = self._prompt[:0]
 
     @property

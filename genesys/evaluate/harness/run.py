@@ -9,35 +9,40 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 
 from genesys.errors import ConfigError
 from genesys.evaluate.harness.scores import SuiteResult, TaskScore, group_score, task_score
-from genesys.evaluate.harness.sources import definitions, load_tasks, missing, resolve, spread
+from genesys.evaluate.harness.sources import load_tasks, missing, resolve, spread
 from genesys.evaluate.harness.suites import Suite, load_suite
 from genesys.evaluate.questions import TokenModel
+from genesys.tokens import Tokenizer
 
 FEWSHOT_SEED = 1234  # lm-eval's own default
+_ALONE = Lock()
 
 
 def run_suite(
-    model: TokenModel, tokenizer: Any, suite: str | Suite, *, data: Path | None = None, limit: int | None = None
+    model: TokenModel, tokenizer: Tokenizer, suite: str | Suite, *, data: Path | None = None, limit: int | None = None
 ) -> SuiteResult:
     """Ask a suite of a model. Every task's questions are asked together.
 
     Args:
-        model: Answers; the trained weights' business is its own.
-        tokenizer: A tokenizer as in `harness.adapter.Tokenizer`.
+        model: What is asked.
+        tokenizer: That of the model.
         suite: Name of a suite of ours, path of a YAML file, or a suite.
         data: Folder of local data sets, which keeps lm-eval off the network; None takes them from the hub.
         limit: The most documents a task, below the suite's own limits.
 
     Raises:
         ConfigError: No such suite or task; lm-eval is not installed; a task that is not optional is absent.
+        TransientError: The hub does not answer.
         JobFailed: A likelihood is not finite.
     """
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
-    definitions()
+    if limit is not None and limit < 1:
+        raise ConfigError(f"Cannot run suite {suite.name!r} on {limit} documents: expected at least 1.")
     if data is not None and not data.is_dir():
         raise ConfigError(f"Cannot run suite {suite.name!r} on local data: {str(data)!r} is no folder.")
     groups = {entry.task: resolve(entry.task) for entry in suite.tasks}
@@ -67,7 +72,7 @@ def _least(*limits: int | None) -> int | None:
 
 
 def _evaluate(
-    model: TokenModel, tokenizer: Any, tasks: dict[str, Any], limits: dict[str, int | None]
+    model: TokenModel, tokenizer: Tokenizer, tasks: dict[str, Any], limits: dict[str, int | None]
 ) -> dict[str, TaskScore]:
     from lm_eval.evaluator import evaluate
 
@@ -95,18 +100,19 @@ def quiet(*, offline: bool) -> Iterator[None]:
     """Keep lm-eval and its data sets from printing progress, from compiling a template anew for each document (half of
     its time), and, if `offline`, from the network.
 
-    Loading local files would otherwise still be counted at the hub, a call with a timeout of seconds each.
+    Loading local files would otherwise still be counted at the hub, a call with a timeout of seconds each. What is
+    changed belongs to the process, so one suite runs at a time.
     """
     import lm_eval.api.task as lm_eval_task
     from lm_eval.utils import env
 
     log, data_sets = logging.getLogger("lm_eval"), lm_eval_task.datasets
-    bars = data_sets.are_progress_bars_disabled()
-    with ExitStack() as undo:
+    with _ALONE, ExitStack() as undo:
         undo.callback(log.setLevel, log.level)
         log.setLevel(logging.ERROR)
-        undo.callback(data_sets.disable_progress_bars if bars else data_sets.enable_progress_bars)
-        data_sets.disable_progress_bars()
+        if not data_sets.are_progress_bars_disabled():
+            undo.callback(data_sets.enable_progress_bars)
+            data_sets.disable_progress_bars()
         undo.enter_context(_replaced(lm_eval_task, "tqdm", lambda rows, **_: rows))
         undo.enter_context(_replaced(env, "from_string", cache(env.from_string)))
         if offline:

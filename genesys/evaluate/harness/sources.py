@@ -10,6 +10,7 @@ import gzip
 import importlib.util
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 import yaml
 
-from genesys.errors import ConfigError, suggest
+from genesys.errors import ConfigError, TransientError, suggest
 from genesys.evaluate.harness.suites import SuiteTask
 
 _NAMED = re.compile(r"^(task|group): *[\"']?([^\s\"'\[]+)[\"']? *(?:#.*)?$", re.MULTILINE)
@@ -88,9 +89,7 @@ def resolve(name: str) -> Group:
         )
     data = yaml.safe_load(definitions()["group", name].read_text(encoding="utf-8"))
     members, metrics = data["task"], data.get("aggregate_metric_list") or [{}]
-    if any(("task", member) not in definitions() for member in members if isinstance(member, str)) or not all(
-        isinstance(member, str) for member in members
-    ):
+    if not all(isinstance(member, str) and ("task", member) in definitions() for member in members):
         raise ConfigError(
             f"Cannot run group {name!r}: it holds more than names of tasks. Name its tasks in a suite of your own."
         )
@@ -104,6 +103,9 @@ def load_tasks(asked: Mapping[str, SuiteTask], *, data: Path | None, folder: Pat
         asked: The tasks, with their entries in the suite.
         data: Folder of local data, of which no more than an entry's limit is read; None loads from the hub, whole.
         folder: Where to write; must outlive the tasks.
+
+    Raises:
+        TransientError: The hub does not answer, which says nothing about the task.
     """
     from lm_eval.tasks import TaskManager
 
@@ -125,13 +127,22 @@ def load_tasks(asked: Mapping[str, SuiteTask], *, data: Path | None, folder: Pat
     for name in wanted:
         try:
             loaded.tasks[name] = manager.load(name)["tasks"][name]
-        except Exception as error:  # whatever a definition imports, and whatever the hub answers
-            loaded.absent[name] = f"lm-eval cannot load it: {type(error).__name__}: {' '.join(str(error).split())}"
+        except Exception as error:  # whatever a definition imports, and whatever a file holds
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if data is None and _is_network(error):
+                raise TransientError(f"Cannot load task {name!r}: {reason}. Try again, or give local data.") from None
+            loaded.absent[name] = f"lm-eval cannot load it: {reason}"
     return loaded
 
 
 class _Absent(Exception):
     """Why a task cannot be had."""
+
+
+def _is_network(error: Exception) -> bool:
+    """Whether an answer failed to come; that there is no such data set is an answer."""
+    failed = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    return failed or type(error).__module__.startswith("httpx")
 
 
 def _include(name: str, *, local: bool) -> Path | None:
@@ -156,7 +167,7 @@ def _local(entry: SuiteTask, bundled: Mapping[str, Any], data: Path, folder: Pat
     if n_examples and bundled.get("fewshot_split", bundled.get("training_split")) not in splits:
         raise _Absent(f"no split to take {n_examples} solved examples from in {data.name!r} of the local data")
     if entry.limit is not None:
-        splits[split] = _spread(splits[split], entry.limit, folder / f"{data.name}.{split}.jsonl")
+        splits[split] = _part(splits[split], entry.limit, folder / f"{data.name}.{split}.jsonl")
     return {
         "dataset_path": "json",
         "dataset_name": None,
@@ -168,10 +179,13 @@ def _local(entry: SuiteTask, bundled: Mapping[str, Any], data: Path, folder: Pat
     }
 
 
-def _spread(source: Path, limit: int, target: Path) -> Path:
+def _part(source: Path, limit: int, target: Path) -> Path:
     """A copy of a file of documents with some of its lines: loading a set whole costs more than asking a part."""
-    with gzip.open(source) if source.suffix == ".gz" else source.open("rb") as file:
-        lines = file.read().splitlines(keepends=True)
+    try:
+        with gzip.open(source) if source.suffix == ".gz" else source.open("rb") as file:
+            lines = file.read().splitlines(keepends=True)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _Absent(f"{source.name} in {source.parent.name!r} of the local data cannot be read: {error}") from None
     target.write_bytes(b"".join(lines[i] for i in spread(len(lines), limit)))
     return target
 
