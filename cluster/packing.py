@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,11 +30,12 @@ def prepare_corpus(
     Raises:
         ConfigError, TransientError: As `prepare_shards`.
     """
-    hooks = {"on_estimate": on_estimate, "on_progress": on_progress}
-    if not (is_job() or ray.is_initialized()):
-        return prepare_shards(config.corpus, cache_dir, config.tokenizer, **hooks)  # type: ignore[arg-type]
-    with ray_session(namespace="genesys-data", n_cpus=os.cpu_count() or 1):
-        return prepare_shards(config.corpus, cache_dir, config.tokenizer, map_parts=map_in_cluster, **hooks)  # type: ignore[arg-type]
+    in_cluster = is_job() or ray.is_initialized()
+    with ray_session(namespace="genesys-data", n_cpus=os.cpu_count() or 1) if in_cluster else nullcontext():
+        return prepare_shards(
+            config.corpus, cache_dir, config.tokenizer, map_parts=map_in_cluster if in_cluster else None,
+            on_estimate=on_estimate, on_progress=on_progress,
+        )  # fmt: skip
 
 
 def map_in_cluster(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:

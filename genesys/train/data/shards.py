@@ -70,16 +70,19 @@ def prepare_shards(
     """
     source = open_corpus(corpus, cache_dir)
     folder, key = cache_dir / "shards", _key(source, tokenizer)
+    pointer, work = folder / f"{key}.json", folder / f".building-{key}"
+    found = _follow(pointer)
+    if found is not None:
+        return found
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / f".{key}.lock"):
-        found = _follow(folder / f"{key}.json")
+        found = _follow(pointer)
         if found is None:
-            work = folder / f".building-{key}"
             found = _build(
                 source, tokenizer, work, map_parts=map_parts, on_estimate=on_estimate, on_progress=on_progress
             )
-            _write_atomically(folder / f"{key}.json", json.dumps({"path": found.path.name}))
+            _write_whole(pointer, json.dumps({"path": found.path.name}))
             shutil.rmtree(work, ignore_errors=True)
         return found
 
@@ -141,8 +144,7 @@ def _tokenizer(name: str, parts: Sequence[Part], work: Path) -> Tokenizer:
     file = work / "tokenizer.json"
     if not file.exists():
         made = make_tokenizer(name, lambda: training_texts(parts))
-        with writing_to(work):
-            _write_atomically(file, made.to_json())
+        _write_whole(file, made.to_json())
     return load_tokenizer(file)
 
 
@@ -207,15 +209,19 @@ def _follow(pointer: Path) -> Shards | None:
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """Hold a lock that ends with its process."""
-    with lock.open("w") as file:
+    with writing_to(lock.parent):
+        file = lock.open("w")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole; the caller is the only one that writes it."""
+    with writing_to(path.parent):
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
 
 
 __all__ = [

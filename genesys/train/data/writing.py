@@ -52,7 +52,7 @@ class PackedPart:
     files: dict[str, list[dict[str, Any]]]
 
     def numbers(self, name: str) -> NDArray[np.uint64]:
-        """One of the lists of numbers beside the tokens: `counts`, and `<split>.lengths` and `<split>.bytes`."""
+        """One of the lists of numbers beside the tokens: `counts` of the train split, and `<split>.lengths` and `<split>.bytes`."""
         return np.fromfile(self.path / f"{name}.bin", dtype="<u8")
 
 
@@ -68,7 +68,8 @@ def split_of(text: bytes, deal: Deal) -> Split:
     number = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
     if deal == "held-out":
         return "val" if number % 2 else "test"
-    return {18: "val", 19: "test"}.get(number % 20, "train")  # type: ignore[return-value]
+    bucket = number % 20
+    return "val" if bucket == 18 else "test" if bucket == 19 else "train"
 
 
 def find_packed(folder: Path, index: int) -> PackedPart | None:
@@ -98,9 +99,9 @@ def pack_part(task: PackTask) -> PackedPart:
     temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=task.folder))
     try:
         with writing_to(task.folder):
-            writer = _PartWriter(temporary, tokenizer, task.file_bytes)
+            writer = _PartWriter(temporary, tokenizer, task)
             for batch in _batches(task.part.documents()):
-                if not writer.add(batch, task.part):
+                if not writer.add(batch):
                     break
             writer.close()
             shutil.rmtree(final, ignore_errors=True)
@@ -162,26 +163,27 @@ class _SplitWriter:
 class _PartWriter:
     """Tokenizes batches of documents and writes them by split; `add` says whether to go on."""
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, file_bytes: int) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, task: PackTask) -> None:
         self._folder, self._tokenizer = folder, tokenizer
+        self._deal, self._max_tokens = task.part.deal, task.part.max_tokens
         self._dtype = token_dtype(tokenizer.vocab_size)
-        self._splits = {split: _SplitWriter(folder, split, file_bytes) for split in SPLITS}
-        self._counts = {split: np.zeros(tokenizer.vocab_size, dtype=np.int64) for split in SPLITS}
+        self._splits = {split: _SplitWriter(folder, split, task.file_bytes) for split in SPLITS}
+        self._train_counts = np.zeros(tokenizer.vocab_size, dtype="<u8")
         self._n_tokens = 0
 
-    def add(self, texts: Sequence[str], part: Part) -> bool:
+    def add(self, texts: Sequence[str]) -> bool:
         encoded = self._tokenizer.encode_many(texts)
-        if part.max_tokens:
+        if self._max_tokens:
             totals = self._n_tokens + np.cumsum([len(tokens) + 1 for tokens in encoded])
-            n = int(np.searchsorted(totals, part.max_tokens)) + 1
+            n = int(np.searchsorted(totals, self._max_tokens)) + 1
             texts, encoded = texts[:n], encoded[:n]
         raw = [text.encode() for text in texts]
-        dealt = [split_of(text, part.deal) for text in raw]
+        dealt = [split_of(text, self._deal) for text in raw]
         for split in dict.fromkeys(dealt):
             chosen = [i for i, goes_to in enumerate(dealt) if goes_to == split]
             self._write(split, [encoded[i] for i in chosen], [len(raw[i]) for i in chosen])
         self._n_tokens += sum(map(len, encoded)) + len(encoded)
-        return not part.max_tokens or self._n_tokens < part.max_tokens
+        return not self._max_tokens or self._n_tokens < self._max_tokens
 
     def _write(self, split: Split, documents: Sequence[NDArray[np.int64]], n_bytes: Sequence[int]) -> None:
         writer, boundary = self._splits[split], np.array([self._tokenizer.end_of_text])
@@ -192,7 +194,8 @@ class _PartWriter:
                 f"Cannot pack a text that holds the boundary token of {self._tokenizer.name!r}: documents could not be "
                 f"told apart. Use another tokenizer."
             )
-        self._counts[split] += counts
+        if split == "train":
+            self._train_counts += counts.astype("<u8")
         writer.write(memoryview(stream.astype(self._dtype).tobytes()))
         writer.lengths += [len(document) + 1 for document in documents]
         writer.n_bytes += n_bytes
@@ -204,7 +207,7 @@ class _PartWriter:
             if split != "train":
                 for kind, numbers in zip(_NUMBERS, (writer.lengths, writer.n_bytes), strict=True):
                     np.array(numbers, dtype="<u8").tofile(self._folder / f"{split}.{kind}.bin")
-        self._counts["train"].astype("<u8").tofile(self._folder / "counts.bin")
+        self._train_counts.tofile(self._folder / "counts.bin")
         record = {
             "n_tokens": {split: sum(writer.lengths) for split, writer in self._splits.items()},
             "n_documents": {split: len(writer.lengths) for split, writer in self._splits.items()},
@@ -219,18 +222,10 @@ def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for text in documents:
-        batch.append(text if _is_unicode(text) else text.encode(errors="replace").decode())
+        batch.append(text if text.isascii() else text.encode(errors="replace").decode())
         size += len(text)
         if size >= _BATCH_CHARS:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
