@@ -91,7 +91,7 @@ def _to_tensorboard(reports: Sequence[TrackedReport], folder: Path | None) -> tu
 
 def _to_wandb(reports: Sequence[TrackedReport], folder: Path | None) -> tuple[str, str]:
     """One run for each verification, in W&B's offline format unless WANDB_MODE says otherwise."""
-    from wandb import Settings, init
+    from wandb import Settings, init, teardown
 
     mode = os.environ.get("WANDB_MODE", "offline")
     root = folder or Path()
@@ -105,6 +105,7 @@ def _to_wandb(reports: Sequence[TrackedReport], folder: Path | None) -> tuple[st
             for n_tokens, loss in report.curve:
                 run.log({"n_tokens": n_tokens, _LOSS: loss})
             run.summary.update(report.metrics)
+    teardown()  # its process may still be writing until then
     send = f"wandb sync {root / 'wandb' / 'offline-run-*'}"
     return str(root / "wandb"), send if mode == "offline" else f"look at project {_PROJECT!r} there"
 
