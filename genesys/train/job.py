@@ -49,7 +49,8 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         Path and SHA-256 of the weights, the id of the design that was built, losses in nats per token, what the training
-        cost, and the loss curve; see `TrainingResult`. Only the train and val splits are read.
+        cost, and the loss curve; see `TrainingResult`. Where the scale has a grid of learning rates, the best of its
+        trainings at the cost of all, `lr_factor` and `rates` [factor, validation loss]. Only the train and val splits are read.
 
     Raises:
         JobFailed: The guard stopped the training, or it failed for a reason that has a cause of its own.

@@ -157,7 +157,6 @@ class _Run:
             self._engine.load(path)
             self.progress.losses.extend(state["losses"])
             self.seconds_before = state["seconds"]
-        self.watch = Stopwatch(self.plan.checkpoint_every_s)
         return len(self.progress.losses)
 
     def add(self, loss: Tensor, gradient_norm: Tensor, *, is_last: bool) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from genesys.errors import ConfigError
 from genesys.train.card import training_device
 
 
@@ -27,11 +28,16 @@ class Rank:
     store: Path | None = None
 
     def join(self) -> torch.device:
-        """Join the world of the training's processes; gives the device of this one."""
+        """Join the world of the training's processes; gives the device of this one.
+
+        Raises:
+            ConfigError: There are cards here, but not one for each process.
+        """
         names = {"RANK": self.index, "LOCAL_RANK": self.index, "WORLD_SIZE": self.count, "LOCAL_SIZE": self.count}
         os.environ.update({name: str(value) for name, value in names.items()})  # without them DeepSpeed looks for MPI
         device = training_device(self.index)
         if device.type == "cuda":
+            _require_cards(self.count)
             torch.cuda.set_device(device)
         if not dist.is_initialized():
             _join_alone() if self.count == 1 else self._join_others(device)
@@ -41,7 +47,8 @@ class Rank:
         loopback = "lo0" if os.uname().sysname == "Darwin" else "lo"
         os.environ.update({"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback})
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, init_method=f"file://{self.store}", rank=self.index, world_size=self.count)
+        store = dist.FileStore(str(self.store), self.count)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, rank=self.index, world_size=self.count, store=store)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of every rank's value, in place."""
@@ -60,6 +67,14 @@ class Rank:
     def wait_for_all(self) -> None:
         if self.count > 1:
             dist.barrier()
+
+
+def _require_cards(count: int) -> None:
+    n_cards = torch.cuda.device_count()
+    if count > n_cards:
+        raise ConfigError(
+            f"Cannot train on {count} processes: this host offers {n_cards} cards; expected one for each. Lower n_processes."
+        )
 
 
 def _join_alone() -> None:
