@@ -16,13 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks._verifications import Case, Results, verify_all
+from genesys.evolution.inference import t_quantile
 from genesys.gau import UnitTree, bind
 from genesys.gau.library import SEED_NAMES, seed_design, unit_named
 from genesys.ladder import CPU_SCALES
 from genesys.train import prepare_shards
 
-T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
-"""97.5% quantile of Student's t by degrees of freedom."""
 RECALL_PASS, CONTROL_BELOW = 0.9, 0.7
 
 
@@ -36,7 +35,7 @@ def interval(values: Sequence[float]) -> str:
     """Mean and half width of its 95% interval."""
     if len(values) < 2:
         return f"{values[0]:.3f}"
-    half = T_975[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
+    half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return f"{statistics.fmean(values):.3f} ± {half:.3f}"
 
 

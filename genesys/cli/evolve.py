@@ -51,8 +51,8 @@ def _conclude(run: Any, console: Any, *, as_json: bool) -> None:
         )
     console.print(leaderboard_table(rows[:20], title=f"Leaderboard of {run.name}"))
     console.print(
-        "Fitness: 0 is the GPT seed at that scale, 1 the spread of the seeds; one training seed each, so differences "
-        "inside the intervals are noise."
+        "Fitness: 0 is the GPT seed at that scale, 1 the spread of the seeds. Differences inside the intervals are noise; "
+        "with fewer than three training seeds each, none is a claim."
     )
     console.print(
         f"{run.tree.finished or run.tree.draining}. More: genesys leaderboard {run.name}, genesys show {run.name} {rows[0]['name']}"

@@ -7,6 +7,7 @@ asked about the same document stays outside; the folder of benchmark data is rea
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 
 from genesys.errors import ConfigError, JobFailed
 from genesys.evaluate.questions import Answer, Question, Tokens
+from genesys.evaluate.splits import open_splits
 from genesys.sandbox.filesystem import shared_folder
-from genesys.tokens import load_tokenizer
 from genesys.verification.audit import audit, draw_picks, secret_generator
 from genesys.verification.claims import read_numbers
 from genesys.verification.jobs import Jobs
@@ -36,7 +37,7 @@ async def score_tasks(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
 
     Returns:
         `metrics` (see `SuiteResult.metrics`); `tasks`, each task's result, with the value of every document; `absent`, optional
-        tasks that were not to be had; the `audit`.
+        tasks that were not to be had; the `audit`; `seconds` of all that.
 
     Raises:
         ConfigError: No such suite, or its data is not there.
@@ -44,9 +45,9 @@ async def score_tasks(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
     """
     from genesys.evaluate.harness import run_suite  # lm-eval takes a second and 200 MB: only where it is asked for
 
-    request = jobs.request
+    request, started = jobs.request, time.monotonic()
     caged = _CagedAnswers(jobs, model)
-    tokenizer = load_tokenizer(Path(request.shards))
+    tokenizer = open_splits(Path(request.shards)).tokenizer()
     data = Path(request.tasks_data) if request.tasks_data else None
     found = await asyncio.to_thread(run_suite, caged, tokenizer, str(request.scale["suite"]), data=data)
     audited = await audit(jobs, "benchmarks", model, caged.inquiries, caged.readings, secret_generator())
@@ -54,6 +55,7 @@ async def score_tasks(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
         "metrics": found.metrics(),
         "tasks": {name: asdict(score) for name, score in found.tasks.items()},
         "absent": dict(found.absent),
+        "seconds": time.monotonic() - started,
         "audit": asdict(audited),
     }
 
