@@ -68,7 +68,7 @@ class Trainings:
     def close(self) -> None:
         assert self._server.stdin is not None
         self._server.stdin.close()
-        self._server.wait(10)
+        self._server.wait(60)
 
     def _read(self) -> int:
         assert self._server.stdout is not None
@@ -88,6 +88,7 @@ def _serve() -> None:
             _train(**json.loads(line))
         print(pid, file=say, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=say, flush=True)
+    os._exit(0)  # torch takes its time to go
 
 
 def _train(ask: dict[str, Any], answer: str) -> None:
