@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,4 +83,3 @@ def test_guard_refuses_what_is_not_finite(value: float) -> None:
 
 def test_guard_lets_large_numbers_pass() -> None:
     require_finite("loss", 1e300, 0)
-    assert math.isfinite(1e300)
