@@ -230,6 +230,25 @@ def test_a_continuation_longer_than_the_context_is_scored_whole(tmp_path: Path) 
     assert score.tasks["blimp_causative"].probs == (pytest.approx(0.5, abs=1e-6),)
 
 
+class Merging(ByteTokenizer):
+    """Two letters that become one token wherever they meet."""
+
+    def encode(self, text: str) -> Tokens:
+        return super().encode(text.replace("ts", "!"))
+
+
+@pytest.mark.parametrize(("context", "scored"), [("cat", [99, 97]), ("t", [256])])
+def test_a_continuation_that_merges_into_its_context_is_scored(context: str, scored: list[int]) -> None:
+    from lm_eval.api.instance import Instance
+
+    from genesys.evaluate.harness.adapter import HarnessModel
+
+    request = Instance(request_type="loglikelihood", doc={}, arguments=(context, "s"), idx=0)
+    ((log_p, _),) = HarnessModel(model(noise), Merging()).loglikelihood([request])
+    (expected,) = model(noise).answer([Question(np.array(scored), np.array([ord("!")]))])
+    assert log_p == pytest.approx(-expected.nats_T[0])
+
+
 def test_a_likelihood_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
     data = write_data(tmp_path, {"cola": ("validation", judged([0, 1]))})
     with pytest.raises(JobFailed, match="likelihood that is not finite") as caught:

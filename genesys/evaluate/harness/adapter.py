@@ -2,8 +2,9 @@
 
 Imports lm_eval: import this module inside functions only. What a request means (where a context ends, what stands
 before an empty one, how long texts are cut) is lm-eval's, shared with its `hf` model, so that both give the same
-figures. Two things that `hf` refuses are answered: a continuation longer than the context is scored in pieces, each
-with as much of the text before it as fits; a generation longer than the context goes on in a window that slides.
+figures. Three things that `hf` refuses are answered: a continuation longer than the context is scored in pieces, each
+with as much of the text before it as fits; one that merges into the context's last token is scored by that token; a
+generation longer than the context goes on in a window that slides.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ class HarnessModel(TemplateLM):  # type: ignore[misc] # lm_eval has no types
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         tokens: list[int] = self._tokens.encode(string).tolist()
         return tokens
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        before, after = super()._encode_pair(context, continuation)
+        if continuation and not after:
+            whole = self.tok_encode(context + continuation)
+            before, after = whole[:-1] or [self.eot_token_id], whole[-1:]
+        return before, after
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """Natural log-likelihood of each continuation, and whether each of its tokens is the first choice."""
