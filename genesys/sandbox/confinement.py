@@ -58,6 +58,8 @@ class Confinement:
 
     def steps(self) -> Iterator[Step]:
         """What the job does before it runs generated code; the system call filter is apart, see `seal`."""
+        if self.policy.loopback:
+            yield "net-namespace", self._open_loopback
         if "rlimits" in self.layers:
             yield "rlimits", self._limit
         if "mount-namespace" in self.layers:
@@ -72,7 +74,13 @@ class Confinement:
     def seal(self) -> None:
         """Filter the system calls; last, since it forbids the other steps, and in the process that runs the code."""
         if "seccomp" in self.layers:
-            seccomp.install(allow_memfd=self.policy.gpu, allow_metadata="mount-namespace" in self.layers)
+            metadata = "mount-namespace" in self.layers
+            seccomp.install(allow_memfd=self.policy.gpu, allow_metadata=metadata, allow_tcp=self.policy.loopback)
+
+    def _open_loopback(self) -> None:
+        if "net-namespace" not in self.layers:
+            raise OSError("processes that talk to each other need a network namespace, which this host does not offer")
+        kernel.raise_loopback()
 
     def _move_root(self) -> None:
         kernel.unshare(kernel.CLONE_NEWNS)
@@ -116,6 +124,7 @@ class Confinement:
             (*filesystem.readable_paths(self.policy), *own),
             (self.scratch, *temporary, *self.policy.writable),
             filesystem.device_paths(self.policy),
+            allow_tcp=self.policy.loopback,
         )
 
 

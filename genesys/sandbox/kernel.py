@@ -6,8 +6,11 @@ Numbers hold for x86-64 and arm64, which share those of every call added since 2
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import platform
+import socket
+import struct
 import sys
 from functools import lru_cache
 from typing import Any
@@ -34,6 +37,9 @@ MOUNT_SETATTR, LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 442, 444, 445,
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
 _LAST_CAPABILITY = 63
+
+
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
 def supported() -> bool:
@@ -91,6 +97,14 @@ def drop_capabilities() -> None:
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = (ctypes.c_uint32 * 2)(0x2008_0522, 0)
     syscall(number(126, 91), ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+
+
+def raise_loopback() -> None:
+    """Bring up the loopback interface of this process's network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
+        flags = struct.unpack_from("H", answer, 16)[0]
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
 
 
 def syscall(n: int, *arguments: Any) -> int:

@@ -41,14 +41,18 @@ def abi() -> int:
     return syscall(LANDLOCK_CREATE, None, 0, _CREATE_VERSION)
 
 
-def restrict(readable: Iterable[str], writable: Iterable[str], devices: Iterable[str] = ()) -> None:
+def restrict(
+    readable: Iterable[str], writable: Iterable[str], devices: Iterable[str] = (), *, allow_tcp: bool = False
+) -> None:
     """Confine this process to some files and folders; paths that do not exist are left out.
 
-    Needs "no new privileges" or CAP_SYS_ADMIN. Executing, linking across folders and device nodes are never allowed.
+    Needs "no new privileges" or CAP_SYS_ADMIN. Executing, linking across folders and device nodes are never allowed; TCP only by `allow_tcp`.
     """
     version = abi()
     handled = (1 << _N_RIGHTS.get(version, _ALL_RIGHTS)) - 1
-    attributes = (ctypes.c_uint64 * 3)(handled, _BIND_TCP_CONNECT_TCP, _SCOPE_ABSTRACT_SOCKETS_SIGNALS)
+    attributes = (ctypes.c_uint64 * 3)(
+        handled, 0 if allow_tcp else _BIND_TCP_CONNECT_TCP, _SCOPE_ABSTRACT_SOCKETS_SIGNALS
+    )
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = syscall(LANDLOCK_CREATE, ctypes.byref(attributes), size, 0)
     try:

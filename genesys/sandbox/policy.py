@@ -18,6 +18,8 @@ class Policy:
         file_mb: Size of any one file.
         scratch_mb, n_scratch_files: Of the job's own folder, its temporary files, and what it adds to `writable`.
         gpu: Whether the device nodes of CUDA may be opened.
+        loopback: Whether the job's processes may talk to each other by TCP, in a network of their own; only where there is
+            a network namespace.
         readable: Files and folders beyond the interpreter, its packages and the system's libraries.
         writable: Folders in which the job may also write, such as that of its checkpoints.
     """
@@ -31,6 +33,7 @@ class Policy:
     scratch_mb: int = 256
     n_scratch_files: int = 1000
     gpu: bool = False
+    loopback: bool = False
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
 

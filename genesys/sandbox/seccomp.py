@@ -81,14 +81,19 @@ _METADATA: Mapping[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 
 
-def install(*, allow_memfd: bool = False, allow_metadata: bool = True) -> None:
+_TCP = ("socket", "connect", "bind", "listen", "accept", "accept4")
+
+
+def install(*, allow_memfd: bool = False, allow_metadata: bool = True, allow_tcp: bool = False) -> None:
     """Filter the system calls of this process and its descendants. Needs "no new privileges".
 
     Args:
         allow_memfd: Whether files without a name may be made; CUDA needs them.
         allow_metadata: Whether permissions and times of files may be set; not where others' files are in sight.
+        allow_tcp: Whether sockets of IPv4, and those that list the interfaces, may be made; only in a network of the job's own.
     """
-    denied = {name: pair for name, pair in _DENIED.items() if not (allow_memfd and name == "memfd_create")}
+    allowed = {*(("memfd_create",) if allow_memfd else ()), *(_TCP if allow_tcp else ())}
+    denied = {name: pair for name, pair in _DENIED.items() if name not in allowed}
     program = _program(denied if allow_metadata else {**denied, **_METADATA})
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
@@ -128,6 +133,8 @@ def _program(denied: Mapping[str, tuple[int | None, int | None]]) -> list[_Instr
         *_for_call(number(62, 129), own_abort),  # kill
         *_for_call(number(234, 131), own_thread_abort),  # tgkill
     ]
+    if "socket" not in denied:
+        program += _for_call(number(*_pair("socket")), _own_network())
     if not arm:  # where these are calls of their own
         program += _for_call(2, _if_bits(1, _O_CREATE, _unless_bits(2, _SET_ID)))  # open
         program += _for_call(85, _unless_bits(1, _SET_ID))  # creat
@@ -137,6 +144,26 @@ def _program(denied: Mapping[str, tuple[int | None, int | None]]) -> list[_Instr
         if n is not None:
             program += [(_EQUAL, 0, 1, n), _return(_ERRNO | _EPERM)]
     return [*program, _return(_ALLOW)]
+
+
+def _pair(name: str) -> tuple[int, int]:
+    x86, arm = _DENIED[name]
+    assert x86 is not None and arm is not None
+    return x86, arm
+
+
+def _own_network() -> list[_Instruction]:
+    """Of `socket`: IPv4, and of netlink the protocol that lists interfaces."""
+    deny = _return(_ERRNO | _EPERM)
+    return [
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        (_EQUAL, 5, 0, socket.AF_INET),
+        (_EQUAL, 1, 0, socket.AF_NETLINK),
+        deny,
+        (_LOAD, 0, 0, _FIRST_ARGUMENT + 16),
+        (_EQUAL, 1, 0, socket.NETLINK_ROUTE),
+        deny,
+    ]
 
 
 def _return(action: int) -> _Instruction:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import time
@@ -126,7 +125,9 @@ def _keep_best(plan: TrainingPlan, tried: list[dict[str, Any]]) -> dict[str, Any
     """The best training's answer at the cost of all; the others' files go."""
     best = min(tried, key=lambda answer: answer["val_loss_nats"])
     weights = plan.out / WEIGHTS_FILE
-    os.replace(best["weights"], weights)
+    copied = plan.out / f".{WEIGHTS_FILE}"  # the cage lets no file be renamed from folder to folder
+    shutil.copyfile(best["weights"], copied)
+    copied.rename(weights)
     costs = {key: sum(answer[key] for answer in tried) for key in ("seconds", "flops", "gpu_seconds")}
     rates = [[answer["lr_factor"], answer["val_loss_nats"]] for answer in tried]
     answer = {**best, **costs, "weights": str(weights), "rates": rates}

@@ -9,26 +9,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from genesys.errors import JobFailed
-from genesys.ladder import Scale
 from genesys.sandbox import Cage, Policy
-from genesys.verification.progress import training_folder, write_stage
+from genesys.verification.progress import TRAINING_FOLDER, write_stage
 from genesys.verification.types import VerificationRequest
 
 WEIGHTS_FILE = "weights.safetensors"
 _MIB = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What a training left: its weights must be there, whatever its answer says. All of it is claims."""
-
-    weights: Path
-    answer: Mapping[str, Any]
 
 
 class Jobs:
@@ -36,13 +26,13 @@ class Jobs:
 
     Attributes:
         request: What is verified.
-        out: The verification's folder.
+        training_folder: Where the training job keeps its checkpoints and leaves its weights; all of it is claims.
     """
 
     def __init__(
         self, request: VerificationRequest, cage: Cage, on_progress: Callable[[str], None] = lambda stage: None
     ) -> None:
-        self.request, self.out = request, Path(request.out).absolute()
+        self.request, self.training_folder = request, Path(request.out).absolute() / TRAINING_FOLDER
         self._cage, self._on_progress = cage, on_progress
         self._stage, self._started = "", time.monotonic()
 
@@ -56,26 +46,30 @@ class Jobs:
         physical_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
         return self.request.memory_mb or physical_mb // 2
 
-    async def train(self, scale: Scale, index: int) -> Training:
-        """Run the training at the `index`th learning rate of the grid.
+    @property
+    def weights(self) -> Path:
+        """Where the trained weights must be, whatever the training says."""
+        return self.training_folder / WEIGHTS_FILE
+
+    async def train(self) -> dict[str, Any]:
+        """Run the training, at every learning rate of the scale's grid.
 
         The state that it keeps on disk was in memory before: a checkpoint is no larger than the memory limit, and two
-        of them and the weights stand side by side at most.
+        of them and weights of each learning rate stand side by side at most.
         """
-        folder = self.out / training_folder(index)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.training_folder.mkdir(parents=True, exist_ok=True)
         shards = Path(self.request.shards).absolute()
         policy = Policy(
             deadline_s=self._left_s("train"),
             memory_mb=self.memory_mb,
             file_mb=self.memory_mb,
-            scratch_mb=3 * self.memory_mb,
+            scratch_mb=(2 + len(self.request.scale["lr_grid"])) * self.memory_mb,
             gpu=has_gpu(),
+            loopback=self.request.n_processes > 1,
             readable=tuple(sorted(str(path) for path in shards.glob("*") if not path.name.startswith("test"))),
-            writable=(str(folder),),
+            writable=(str(self.training_folder),),
         )
-        answer = await self.run("train", "genesys.train.job:train", self._training(scale, folder), policy)
-        return Training(folder / WEIGHTS_FILE, answer)
+        return await self.run("train", "genesys.train.job:train", self._training(), policy)
 
     async def write(
         self,
@@ -120,18 +114,18 @@ class Jobs:
             )
         return left_s
 
-    def _training(self, scale: Scale, folder: Path) -> dict[str, Any]:
+    def _training(self) -> dict[str, Any]:
         request = self.request
         return {
             "tree": request.tree,
             "shape": dict(request.shape),
-            "scale": asdict(scale),
+            "scale": dict(request.scale),
             "shards": str(Path(request.shards).absolute()),
             "seed": request.seed,
             "n_threads": request.n_threads,
             "n_processes": request.n_processes,
             "recipe": request.recipe_hash,
-            "out": str(folder),
+            "out": str(self.training_folder),
             "checkpoint_every_s": request.checkpoint_every_s,
             "reference_curve": [list(point) for point in request.reference_curve],
             "limit_s": self._left_s("train") if request.stop_when_slow else 0.0,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from genesys.verification.claims import tail_of
 
-_TRAINING = "training"
+TRAINING_FOLDER = "training"
+"""The part of a verification's folder that its training job may write to."""
 _TAIL_BYTES = 4096
 
 
@@ -23,11 +24,6 @@ class VerificationProgress:
     n_tokens: int = 0
     loss_nats: float | None = None
     tokens_per_s: float = 0.0
-
-
-def training_folder(index: int) -> str:
-    """The part of a verification's folder that the training at the `index`th learning rate may write to."""
-    return f"{_TRAINING}-{index + 1}" if index else _TRAINING
 
 
 def write_stage(folder: Path, stage: str) -> None:
@@ -45,9 +41,8 @@ def read_progress(folder: str | Path) -> VerificationProgress:
     right kind reads as not begun. At most 4 kB are read.
     """
     folder = Path(folder)
-    training = max(folder.glob(f"{_TRAINING}*"), key=_written, default=folder / _TRAINING)
     stage = tail_of(folder / "stage", 64).decode("ascii", errors="replace")
-    for line in reversed(tail_of(training / "progress.jsonl", _TAIL_BYTES).splitlines()):
+    for line in reversed(tail_of(folder / TRAINING_FOLDER / "progress.jsonl", _TAIL_BYTES).splitlines()):
         try:
             seen = json.loads(line)
             loss, tokens_per_s = float(seen["loss"]), float(seen["tokens_per_s"])
@@ -58,11 +53,3 @@ def read_progress(folder: str | Path) -> VerificationProgress:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue  # the line being written just now, or nonsense
     return VerificationProgress(stage=stage)
-
-
-def _written(folder: Path) -> float:
-    """When a training's progress was last written."""
-    try:
-        return (folder / "progress.jsonl").lstat().st_mtime
-    except OSError:
-        return 0.0

@@ -8,7 +8,6 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from genesys.errors import ConfigError, JobFailed
@@ -17,13 +16,12 @@ from genesys.ladder import Scale
 from genesys.sandbox import Cage
 from genesys.verification.benchmarks import check_suite, score_tasks
 from genesys.verification.claims import WeightsFile, weights_file
-from genesys.verification.grid import train_grid
 from genesys.verification.integrity import check_integrity
 from genesys.verification.jobs import Jobs
 from genesys.verification.probing import score_probes
 from genesys.verification.score import held_out, score_text
 from genesys.verification.states import CagedModel
-from genesys.verification.types import VerificationReport, VerificationRequest
+from genesys.verification.types import SCORING_VERSION, VerificationReport, VerificationRequest
 
 _MEASURED = ("test_bpb", "test_bpb_se", "unigram_bpb", "untrained_val_loss_nats", "val_loss_nats")
 
@@ -97,19 +95,16 @@ async def _verify(jobs: Jobs, scorer: Scorer) -> VerificationReport:
     request = jobs.request
     design_id = UnitTree.from_json(request.tree).design_id
     await scorer.prepare(jobs)
-    grid = await train_grid(jobs)
-    trained, best = grid.best.answer, grid.best
-    found = await asyncio.to_thread(weights_file, best.weights, max_bytes=jobs.memory_mb * 2**20)
+    trained = await jobs.train()
+    found = await asyncio.to_thread(weights_file, jobs.weights, max_bytes=jobs.memory_mb * 2**20)
     _check_training(request, design_id, trained, found)
-    model = _trained_model(request, design_id, best.weights, found)
+    model = _trained_model(jobs, design_id, found)
     scored = await scorer.text(jobs, model)
     findings = check_integrity(trained, scored)
     if findings:
         raise JobFailed("integrity", "; ".join(map(str, findings)))
     tasks = await scorer.tasks(jobs, model) if request.scale["suite"] else {"metrics": {}}
     probed = await scorer.probes(jobs, design_id) if request.probes else {"probes": {}}
-    layers = await jobs.layers()
-    grid.drop_others()
     return VerificationReport(
         design_id=design_id,
         scale=str(request.scale["name"]),
@@ -117,18 +112,16 @@ async def _verify(jobs: Jobs, scorer: Scorer) -> VerificationReport:
         recipe_hash=request.recipe_hash,
         data_hash=str(scored["shards_hash"]),
         metrics=_metrics(trained, scored, tasks, probed),
-        weights=str(best.weights),
+        weights=str(jobs.weights),
         weights_sha256=found.sha256,
         n_tokens=int(trained["n_tokens"]),
         seconds=jobs.seconds,
         config=_plain({key: value for key, value in request.to_json().items() if key != "tree"}),
-        software=dict(trained["software"]),
+        software={**trained["software"], "scoring": str(SCORING_VERSION)},
         hardware=_hardware(request),
-        details=_plain(
-            {"train": trained, "grid": grid.tried, "evaluate": scored, "benchmarks": tasks, "probe": probed}
-        ),
-        cage=layers,
-        cost=grid.cost(total_seconds=jobs.seconds),
+        details=_plain({"train": trained, "evaluate": scored, "benchmarks": tasks, "probe": probed}),
+        cage=await jobs.layers(),
+        cost=_cost(jobs, trained),
     )
 
 
@@ -164,13 +157,14 @@ def _check_training(
             )
 
 
-def _trained_model(request: VerificationRequest, design_id: str, weights: Path, found: WeightsFile) -> CagedModel:
+def _trained_model(jobs: Jobs, design_id: str, found: WeightsFile) -> CagedModel:
+    request = jobs.request
     return CagedModel(
         tree=request.tree,
         shape=request.shape,
         seed=request.seed,
         embedding_std=Scale(**request.scale).embedding_std,
-        weights=weights,
+        weights=jobs.weights,
         weights_sha256=found.sha256,
         design_id=design_id,
         n_threads=request.n_threads,
@@ -191,6 +185,16 @@ def _metrics(
         if not math.isfinite(value):
             raise JobFailed("integrity", f"Cannot accept {key} {value}: expected a finite number.")
     return metrics
+
+
+def _cost(jobs: Jobs, trained: Mapping[str, Any]) -> dict[str, float]:
+    """See `VerificationReport.cost`."""
+    claims = {key: float(trained.get(key, 0.0)) for key in ("flops", "seconds", "gpu_seconds", "peak_memory_mb")}
+    for key, value in claims.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise JobFailed("integrity", f"Cannot accept the training's {key} {value}: expected 0 or more.")
+    n_tokens = len(jobs.request.scale["lr_grid"]) * float(trained["n_tokens"])
+    return {"n_tokens": n_tokens, **claims, "total_seconds": jobs.seconds}
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,36 @@ def fill_nameless_files(request: dict[str, Any]) -> dict[str, Any]:
         path.unlink()
         files[-1].write(b"x" * (1 << 20))
     return sleep({})
+
+
+def talk(request: dict[str, Any]) -> dict[str, Any]:
+    """What comes of each kind of socket: the word that was heard, or the error."""
+
+    def itself() -> str:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+            client.sendall(b"hello")
+            return server.accept()[0].recv(5).decode()
+
+    def host() -> str:
+        with socket.create_connection(("127.0.0.1", request["outside"]), timeout=3):
+            return "connected"
+
+    def kind(*arguments: int) -> str:
+        with socket.socket(*arguments):
+            return "made"
+
+    tries = {
+        "to itself": itself,
+        "to the host": host,
+        "unix": lambda: kind(socket.AF_UNIX, socket.SOCK_STREAM),
+        "ipv6": lambda: kind(socket.AF_INET6, socket.SOCK_STREAM),
+        "netlink": lambda: kind(socket.AF_NETLINK, socket.SOCK_RAW, 16),
+        "raw": lambda: kind(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    }
+    heard = {}
+    for name, attempt in tries.items():
+        try:
+            heard[name] = attempt()
+        except OSError as error:
+            heard[name] = type(error).__name__
+    return heard

@@ -18,8 +18,8 @@ from genesys.gau.library import seed_design
 from genesys.model import ModelShape, build_model
 from genesys.sandbox import ForkCage
 from genesys.tokens import load_tokenizer
-from tests.verification.conftest import PROBE, SCALE, STATES, TRAIN, Honest, Liar
 from genesys.verification import verify
+from tests.verification.conftest import PROBE, SCALE, STATES, TRAIN, Honest, Liar
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,7 +9,6 @@ from genesys.sandbox import ForkCage
 from genesys.verification import verify
 from tests.verification.conftest import SCALE, Honest
 
-
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
