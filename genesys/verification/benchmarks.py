@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from genesys.errors import ConfigError, JobFailed
+from genesys.errors import JobFailed
 from genesys.evaluate.questions import Answer, Question, Tokens
 from genesys.evaluate.splits import open_splits
 from genesys.sandbox.filesystem import shared_folder
@@ -48,8 +48,8 @@ async def score_tasks(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
     request, started = jobs.request, time.monotonic()
     caged = _CagedAnswers(jobs, model)
     tokenizer = open_splits(Path(request.shards)).tokenizer()
-    data = Path(request.tasks_data) if request.tasks_data else None
-    found = await asyncio.to_thread(run_suite, caged, tokenizer, str(request.scale["suite"]), data=data)
+    suite = str(request.scale["suite"])
+    found = await asyncio.to_thread(run_suite, caged, tokenizer, suite, data=_data(request))
     audited = await audit(jobs, "benchmarks", model, caged.inquiries, caged.readings, secret_generator())
     return {
         "metrics": found.metrics(),
@@ -60,19 +60,20 @@ async def score_tasks(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
     }
 
 
-def check_suite(request: VerificationRequest) -> None:
-    """Look for the suite and its data, before anything is trained.
+async def check_suite(request: VerificationRequest) -> None:
+    """Look for the scale's suite and its data, before anything is trained.
 
     Raises:
-        ConfigError: No such suite, no such folder, or no lm-eval.
+        ConfigError: No such suite or task, no data, or no lm-eval.
+        TransientError: The hub does not answer.
     """
-    from genesys.evaluate.harness import load_suite
+    from genesys.evaluate.harness import require_suite
 
-    load_suite(str(request.scale["suite"]))
-    if request.tasks_data and not Path(request.tasks_data).is_dir():
-        raise ConfigError(
-            f"Cannot find the benchmarks' data {request.tasks_data!r}: there is no such folder. Correct `tasks.data`."
-        )
+    await asyncio.to_thread(require_suite, str(request.scale["suite"]), data=_data(request))
+
+
+def _data(request: VerificationRequest) -> Path | None:
+    return Path(request.tasks_data) if request.tasks_data else None
 
 
 class _CagedAnswers:

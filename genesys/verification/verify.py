@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from genesys.errors import ConfigError, JobFailed
+from genesys.errors import ConfigError, JobFailed, TransientError
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.sandbox import Cage
@@ -52,7 +52,7 @@ class StateScorer:
     async def prepare(self, jobs: Jobs) -> None:
         await held_out(jobs)
         if jobs.request.scale["suite"]:
-            check_suite(jobs.request)
+            await check_suite(jobs.request)
 
     async def text(self, jobs: Jobs, model: CagedModel) -> dict[str, Any]:
         return await score_text(jobs, model)
@@ -83,7 +83,7 @@ async def verify(
     """
     try:
         return await _verify(Jobs(request, cage, on_progress), scorer or StateScorer())
-    except ConfigError as error:  # a suite or its data: no design's fault
+    except (ConfigError, TransientError) as error:  # a suite or its data: no design's fault
         raise JobFailed("infrastructure", str(error)) from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:  # answers come from where generated code runs
         raise JobFailed("error", f"Cannot use a part's answer: {type(error).__name__}: {error}.") from error

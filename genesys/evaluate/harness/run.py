@@ -14,7 +14,7 @@ from typing import Any
 
 from genesys.errors import ConfigError
 from genesys.evaluate.harness.scores import SuiteResult, TaskScore, group_score, task_score
-from genesys.evaluate.harness.sources import load_tasks, missing, resolve, spread
+from genesys.evaluate.harness.sources import Group, LoadedTasks, load_tasks, missing, resolve, spread
 from genesys.evaluate.harness.suites import Suite, load_suite
 from genesys.evaluate.questions import TokenModel
 from genesys.tokens import Tokenizer
@@ -40,6 +40,32 @@ def run_suite(
         TransientError: The hub does not answer.
         JobFailed: A likelihood is not finite.
     """
+    with _loaded(suite, data, limit) as (suite, groups, loaded, limits):
+        scores = _evaluate(model, tokenizer, loaded.tasks, limits) if loaded.tasks else {}
+    results = {}
+    for name, group in groups.items():
+        members = {member: scores[member] for member in group.members if member in scores}
+        if members:
+            alone = group.members == (name,)
+            results[name] = members[name] if alone else group_score(members, by_size=group.by_size)
+    return SuiteResult(suite=suite.name, tasks=results, absent=loaded.absent)
+
+
+def require_suite(suite: str | Suite, *, data: Path | None = None) -> None:
+    """Load a suite's tasks with their data, and let them go: what is missing comes out before it is needed.
+
+    Raises:
+        ConfigError, TransientError: As `run_suite`.
+    """
+    with _loaded(suite, data, None):
+        pass
+
+
+@contextmanager
+def _loaded(
+    suite: str | Suite, data: Path | None, limit: int | None
+) -> Iterator[tuple[Suite, dict[str, Group], LoadedTasks, dict[str, int | None]]]:
+    """A suite, its entries' members, the loaded tasks, and each one's limit."""
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
     if limit is not None and limit < 1:
         raise ConfigError(f"Cannot run suite {suite.name!r} on {limit} documents: expected at least 1.")
@@ -56,15 +82,7 @@ def run_suite(
         required = [name for name, entry in asked.items() if not entry.optional]
         if reason := missing(loaded.absent, required, suite.name):
             raise ConfigError(f"{reason} Add the data, or leave the task out of the suite.")
-        limits = {name: asked[name].limit for name in loaded.tasks}
-        scores = _evaluate(model, tokenizer, loaded.tasks, limits) if loaded.tasks else {}
-    results = {}
-    for name, group in groups.items():
-        members = {member: scores[member] for member in group.members if member in scores}
-        if members:
-            alone = group.members == (name,)
-            results[name] = members[name] if alone else group_score(members, by_size=group.by_size)
-    return SuiteResult(suite=suite.name, tasks=results, absent=loaded.absent)
+        yield suite, groups, loaded, {name: asked[name].limit for name in loaded.tasks}
 
 
 def _least(*limits: int | None) -> int | None:
