@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import platform
@@ -17,6 +16,10 @@ _EXTRAS = {"llm": "litellm", "knowledge": "qdrant_client", "eval": "lm_eval", "e
 
 def command(as_json: AsJson = False) -> None:
     """Show what a run would find here: software, cores, cards, isolation."""
+    import asyncio
+
+    import asyncio
+
     import psutil
     import torch
 
