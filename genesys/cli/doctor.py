@@ -18,8 +18,6 @@ def command(as_json: AsJson = False) -> None:
     """Show what a run would find here: software, cores, cards, isolation."""
     import asyncio
 
-    import asyncio
-
     import psutil
     import torch
 
