@@ -6,7 +6,7 @@ stream, so much of what chance does to one it does to the other: the difference 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean
@@ -14,15 +14,19 @@ from statistics import fmean
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignRecord, Run
 from genesys.evolution.inference import Comparison, compare
-from genesys.evolution.rating import Z_95
+from genesys.evolution.rating import Z_95, Metrics
 from genesys.evolution.tree import EvolutionTree
 
 RunPair = tuple[Run, Run]
+AbsentAs = Callable[[Metrics, str], float | None]
+"""What a run that lacks a metric counts as beside one that has it; None where the pair says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricComparison:
     """One metric of both designs, their means over the paired seeds; in `comparison` more is better for A.
+
+    A design that lacks the metric at a paired seed is not called better by it.
 
     Attributes:
         sign: 1 where more of the metric is better, -1 where less is.
@@ -62,14 +66,16 @@ def common_scales(tree: EvolutionTree, a: str, b: str) -> tuple[str, ...]:
 
 
 def compare_designs(
-    tree: EvolutionTree, a: str, b: str, scale: str, *, metrics: Mapping[str, int], best_of: int | None = None
-) -> DesignComparison:
+    tree: EvolutionTree, a: str, b: str, scale: str, *, metrics: Mapping[str, int], best_of: int | None = None,
+    absent_as: AbsentAs = lambda metrics, key: None,
+) -> DesignComparison:  # fmt: skip
     """Compare two designs by what the books hold.
 
     Args:
-        metrics: Metrics to compare besides the fitness, those that both have; 1 where more is better, else -1.
+        metrics: Metrics to compare besides the fitness, as far as there are results; 1 where more is better, else -1.
         best_of: From how many designs these two were picked by their results. By default as many as are rated there
             when one of the two leads them, else 1.
+        absent_as: By default a pair of which one run lacks a metric is left out.
 
     Raises:
         ConfigError: They have no seed in common, or are one design.
@@ -84,11 +90,14 @@ def compare_designs(
             f"({_say_seeds(first, scale)}; {_say_seeds(second, scale)}). Verify both with the same seed and recipe."
         )
     k = best_of if best_of is not None else picked_from(tree, (a, b), scale)
-    both = {key: sign for key, sign in metrics.items() if any(key in x.metrics and key in y.metrics for x, y in pairs)}
-    fitness = _without_failed(compare_fitness(tree, pairs, scale, best_of=k), first, second, scale)
+    results = {key: found for key in metrics if (found := _results(key, pairs, absent_as))}
+    listed = [_metric(key, metrics[key], found, k * len(results)) for key, found in results.items()]
     return DesignComparison(
-        a=a, b=b, scale=scale, seeds=tuple(x.seed for x, _ in pairs), fitness=fitness,
-        metrics=tuple(_metric(key, sign, pairs, k * len(both)) for key, sign in both.items()),
+        a=a, b=b, scale=scale, seeds=tuple(x.seed for x, _ in pairs),
+        fitness=withhold(compare_fitness(tree, pairs, scale, best_of=k), first, second, scale),
+        metrics=tuple(
+            replace(m, comparison=withhold(m.comparison, first, second, scale, pairs, m.metric)) for m in listed
+        ),
         failed_a=failed_seeds(first, scale), failed_b=failed_seeds(second, scale),
     )  # fmt: skip
 
@@ -99,9 +108,7 @@ def against_reference(tree: EvolutionTree, design: str, scale: str, *, best_of: 
         return None
     first, second = tree.record(design), tree.record(tree.reference)
     pairs = paired_runs(first, second, scale)
-    return (
-        _without_failed(compare_fitness(tree, pairs, scale, best_of=best_of), first, second, scale) if pairs else None
-    )
+    return withhold(compare_fitness(tree, pairs, scale, best_of=best_of), first, second, scale) if pairs else None
 
 
 def measured_runs(tree: EvolutionTree, scale: str) -> dict[str, tuple[Run, ...]]:
@@ -136,16 +143,25 @@ def failed_seeds(record: DesignRecord, scale: str) -> tuple[int, ...]:
     return tuple(sorted({run.seed for run in record.runs if run.scale == scale and run.outcome == "failed"}))
 
 
-def _without_failed(found: Comparison, a: DesignRecord, b: DesignRecord, scale: str) -> Comparison:
-    """A design that fails at some seeds is not better for what it reaches at the others."""
-    favoured = {"better": a, "worse": b}.get(found.verdict)
-    if favoured is not None and failed_seeds(favoured, scale):
-        return replace(found, verdict="not separated")
+def withhold(
+    found: Comparison, a: DesignRecord, b: DesignRecord, scale: str, pairs: Sequence[RunPair] = (), metric: str = ""
+) -> Comparison:
+    """A comparison without its verdict, if that favours a design that failed at some seeds, or lacks the metric in a pair."""
+    side = {"better": 0, "worse": 1}.get(found.verdict)
+    if side is None:
+        return found
+    if failed_seeds((a, b)[side], scale) or any(metric not in pair[side].metrics for pair in pairs):
+        return replace(found, verdict="not separated", n_more=None)
     return found
 
 
-def _metric(key: str, sign: int, pairs: Sequence[RunPair], best_of: int) -> MetricComparison:
-    found = [(x.metrics[key], y.metrics[key]) for x, y in pairs if key in x.metrics and key in y.metrics]
+def _results(key: str, pairs: Sequence[RunPair], absent_as: AbsentAs) -> list[tuple[float, float]]:
+    sides = [(x.metrics, y.metrics) for x, y in pairs if key in x.metrics or key in y.metrics]
+    found = [(x.get(key, absent_as(y, key)), y.get(key, absent_as(x, key))) for x, y in sides]
+    return [(x, y) for x, y in found if x is not None and y is not None]
+
+
+def _metric(key: str, sign: int, found: Sequence[tuple[float, float]], best_of: int) -> MetricComparison:
     return MetricComparison(
         metric=key, sign=sign, a=fmean(x for x, _ in found), b=fmean(y for _, y in found),
         comparison=compare([(sign * x, sign * y) for x, y in found], best_of=best_of),

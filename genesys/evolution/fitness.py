@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 
 from genesys.errors import ConfigError, suggest
 from genesys.evolution.rating import Z_95, FitnessRule, Metrics, Rating
-from genesys.evolution.votes import accuracies, check_votes, earned, error_of, probe_names, votes
+from genesys.evolution.votes import accuracies, check_votes, earned, error_of, votes
 
 MIN_GAIN = 0.1
 """Share of the unigram bits that the unit of gain is never below: a reference that has hardly learned is no measure."""
@@ -33,7 +33,7 @@ class RelativeFitness:
     Attributes:
         seed_deviation: Standard deviation of the raw number over training seeds, used until the reference has
             replicates at a scale. The default is a cautious guess for small rungs.
-        recall_probes: Probes whose name contains one of these show recall.
+        recall_probes: Names of the probes that show recall.
         recall_pass: Accuracy from which a design counts as recall-capable.
 
     The interval holds the design's own errors, not the reference's, which all designs at a scale share.
@@ -71,7 +71,7 @@ class RelativeFitness:
 
     def niche(self, metrics: Metrics) -> str:
         """`recall` or `no-recall`; "" when no recall probe was run."""
-        found = [metrics[f"probe_{p}"] for p in probe_names(metrics) if any(word in p for word in self.recall_probes)]
+        found = [metrics[f"probe_{name}"] for name in self.recall_probes if f"probe_{name}" in metrics]
         if not found:
             return ""
         return "recall" if max(found) >= self.recall_pass else "no-recall"

@@ -46,8 +46,9 @@ class Comparison:
         p_value: Always-valid: `min(1, 1 / e_value)`. However often one looks, it falls to 5% by luck at most 5% of the
             time.
         best_of: Of how many comparisons this one was picked.
+        verdict: The direction of the mean when the e-value was highest; "not separated" if the mean has turned since.
         n_more: Further pairs that would settle a difference as large as this one, judging by the noise; never fewer
-            than are missing to three. None when the noise is unknown, or more than 10,000 are needed.
+            than are missing to three. None when the noise is unknown, more than 10,000 are needed, or none would do.
     """
 
     n_pairs: int
@@ -85,12 +86,16 @@ def compare(
     n, mean = len(differences), fmean(differences)
     deviation = stdev(differences) if n > 1 else None
     half_width = t_quantile(n - 1) * deviation / sqrt(n) if deviation is not None else None
-    e_value = max(e_values(differences)) / best_of
+    evidence = e_values(differences)
+    e_value = max(evidence) / best_of
+    at_peak = fmean(differences[: evidence.index(max(evidence)) + 1])
     verdict: Verdict = "not separated"
     if n < MIN_PAIRS:
         verdict = "too few seeds"
-    elif e_value >= 1.0 / alpha:
-        verdict = "better" if mean > 0.0 else "worse"
+    elif e_value >= 1.0 / alpha and min(mean, at_peak) > 0.0:
+        verdict = "better"
+    elif e_value >= 1.0 / alpha and max(mean, at_peak) < 0.0:
+        verdict = "worse"
     is_settled = verdict in ("better", "worse")
     return Comparison(
         n_pairs=n, difference=mean, deviation=deviation, best_of=best_of, verdict=verdict,

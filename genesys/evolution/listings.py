@@ -14,7 +14,7 @@ from genesys.evolution.inference import MIN_PAIRS
 from genesys.evolution.leaderboard import LeaderboardRow, lead_of_best, leaderboard
 from genesys.evolution.signal import ScaleSignals, read_tasks, untouched
 from genesys.evolution.tree import EvolutionTree
-from genesys.evolution.votes import compared, earned, probe_names, task_names, task_of, votes
+from genesys.evolution.votes import absent_as, compared, earned, probe_names, task_names, task_of, votes
 from genesys.evolution.winners import group_contest, seeds_and_discovered, task_winners
 
 Json = dict[str, Any]
@@ -59,7 +59,7 @@ def list_comparison(tree: EvolutionTree, a: str, b: str, scale: str | None = Non
     if where not in tree.scales:
         raise ConfigError(f"Cannot find scale {where!r} in this run.{suggest(where, tree.scales)}")
     metrics = [run.metrics for design in (a, b) for run in tree.record(design).committed(where)]
-    found = compare_designs(tree, a, b, where, metrics=compared(*metrics), best_of=best_of)
+    found = compare_designs(tree, a, b, where, metrics=compared(*metrics), best_of=best_of, absent_as=absent_as)
     names = {"name_a": tree.record(a).name, "name_b": tree.record(b).name}
     details = [{"metric": m.metric, "sign": m.sign, "a": m.a, "b": m.b} | asdict(m.comparison) for m in found.metrics]
     return names | asdict(found) | {"metrics": details, "min_pairs": MIN_PAIRS}

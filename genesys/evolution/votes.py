@@ -57,6 +57,11 @@ def chance_of(metrics: Metrics, vote: str) -> float:
     return metrics.get(vote.removesuffix("_prob") + "_chance", 0.0)
 
 
+def absent_as(metrics: Metrics, key: str) -> float | None:
+    """What a run without this metric counts as beside these: chance for a probe or task, nothing for others."""
+    return chance_of(metrics, key) if key.startswith(("probe_", "task_")) else None
+
+
 def score_of(metrics: Metrics, vote: str) -> float:
     """The result with chance at 0 and perfection at 1; 0 when there is none."""
     chance = chance_of(metrics, vote)

@@ -12,7 +12,7 @@ from math import sqrt
 from random import Random
 from statistics import fmean
 
-from genesys.evolution.comparison import measured_runs, paired_runs
+from genesys.evolution.comparison import measured_runs, paired_runs, withhold
 from genesys.evolution.design import Run
 from genesys.evolution.inference import Comparison, compare, expected_maximum
 from genesys.evolution.rating import Metrics
@@ -140,9 +140,10 @@ def _mean(runs: Sequence[Metrics], key: str) -> float | None:
 def _against_reference(tree: EvolutionTree, design: str, scale: str, vote: str, *, best_of: int) -> Comparison | None:
     if design == tree.reference or tree.reference not in tree.records:
         return None
-    pairs = paired_runs(tree.record(design), tree.record(tree.reference), scale)
+    first, second = tree.record(design), tree.record(tree.reference)
+    pairs = paired_runs(first, second, scale)
     scores = [(earned(x.metrics, vote), earned(y.metrics, vote)) for x, y in pairs]
-    return compare(scores, best_of=best_of) if scores else None
+    return withhold(compare(scores, best_of=best_of), first, second, scale, pairs, vote) if scores else None
 
 
 def _wins(scores: Mapping[str, Scores], groups: Mapping[str, Sequence[str]]) -> dict[str, float]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree, leaderboard
@@ -14,6 +16,7 @@ from genesys.evolution.events import LeaseGranted, VerificationRecorded
 from genesys.evolution.fitness import PaperFitness
 from genesys.evolution.leaderboard import lead_of_best
 from genesys.evolution.listings import list_comparison, list_groups, list_leaders, list_winners
+from genesys.evolution.votes import absent_as
 from genesys.evolution.winners import group_contest, task_winners
 from tests.evolution.replicates import BASE, replicated
 
@@ -72,9 +75,53 @@ def test_a_design_that_fails_with_some_seed_is_not_better() -> None:
     shaky = [*runs(2.0, 0.9, 4, seed=1), None]
     tree, _ = replicated({"gpt": runs(2.5, 0.9, 5), "shaky": shaky})
     found = compare_designs(tree, "shaky", "gpt", "small", metrics=METRICS, best_of=1)
-    assert found.failed_a == (4,) and found.fitness.p_value <= 0.05 and found.fitness.verdict == "not separated"
+    bits = found.metrics[0].comparison
+    for claim in (found.fitness, bits):
+        assert claim.p_value <= 0.05 and claim.verdict == "not separated" and claim.n_more is None
+    assert found.failed_a == (4,)
+    other = compare_designs(tree, "gpt", "shaky", "small", metrics=METRICS, best_of=1)
+    assert other.fitness.verdict == other.metrics[0].comparison.verdict == "not separated"
     row = next(row for row in leaderboard(tree) if row.design == "shaky")
     assert row.against_reference is not None and row.against_reference.verdict == "not separated"
+
+
+def test_a_design_that_fails_with_some_seed_may_be_worse() -> None:
+    tree, _ = replicated({"gpt": runs(2.0, 0.9, 5), "shaky": [*runs(2.5, 0.9, 4, seed=1), None]})
+    found = compare_designs(tree, "shaky", "gpt", "small", metrics=METRICS, best_of=1)
+    assert found.fitness.verdict == found.metrics[0].comparison.verdict == "worse"
+
+
+def test_a_probe_that_a_design_lacks_counts_as_chance() -> None:
+    lacking = [{key: v for key, v in run.items() if not key.startswith("probe")} for run in runs(2.5, 0.9, 5, seed=1)]
+    tree, _ = replicated({"gpt": runs(2.5, 0.9, 5), "lacking": lacking})
+    recall = list_comparison(tree, "lacking", "gpt", best_of=1)["metrics"][1]
+    assert (recall["metric"], recall["a"], recall["n_pairs"], recall["verdict"]) == ("probe_recall", 0.0625, 5, "worse")
+    recall = list_comparison(tree, "gpt", "lacking", best_of=1)["metrics"][1]
+    assert recall["b"] == 0.0625 and recall["verdict"] == "better"
+
+
+def test_a_result_below_chance_is_not_worse_than_none() -> None:
+    designs = {"gpt": [tasks(0.1, 0.6)] * 4, "x": [tasks(0.1, 0.6, lack="task_arc")] * 4}
+    arc = list_comparison(replicated(designs)[0], "x", "gpt", best_of=1)["metrics"][1]
+    assert (arc["metric"], arc["a"], arc["verdict"]) == ("task_arc", 0.25, "not separated") and arc["difference"] > 0
+
+
+@given(st.sets(st.integers(0, 4), min_size=1, max_size=2), st.sampled_from(["latency", "probe_recall"]))
+def test_a_design_is_not_better_by_a_metric_that_it_lacks_at_some_seed(lost: set[int], metric: str) -> None:
+    """Law 7: the seeds at which it is bad could be left out."""
+    good = [{"latency": 1.0, "probe_recall": 0.99, "probe_recall_chance": 0.0} for _ in range(5)]
+    poor = [{"latency": 2.0, "probe_recall": 0.01, "probe_recall_chance": 0.0} for _ in range(5)]
+    fewer = [{key: v for key, v in run.items() if k not in lost or key != metric} for k, run in enumerate(good)]
+    tree, _ = replicated({"gpt": poor, "whole": good, "fewer": fewer})
+    metrics = {metric: -1 if metric == "latency" else 1}
+
+    def verdict(a: str, b: str) -> str:
+        found = compare_designs(tree, a, b, "small", metrics=metrics, best_of=1, absent_as=absent_as)
+        return found.metrics[0].comparison.verdict
+
+    assert (verdict("whole", "gpt"), verdict("gpt", "whole")) == ("better", "worse")
+    assert verdict("fewer", "gpt") == verdict("gpt", "fewer") != "better"
+    assert verdict("fewer", "gpt") in ("not separated", "too few seeds")
 
 
 def test_runs_of_different_recipes_are_no_pairs(tree: EvolutionTree) -> None:
@@ -141,6 +188,15 @@ def test_the_highest_on_each_task_is_not_the_single_best() -> None:
 def test_a_design_without_a_result_wins_no_task_of_bad_results() -> None:
     tree, _ = replicated({"gpt": [tasks(0.1, 0.6)], "x": [tasks(0.2, 0.6, lack="task_arc")]})
     assert task_winners(tree, "small")[0].design == "gpt"
+
+
+def test_a_winner_that_failed_or_lacks_the_task_with_some_seed_is_not_better() -> None:
+    """Law 7, task by task."""
+    good, poor, lacking = tasks(0.9, 0.6), tasks(0.3, 0.6), tasks(0.9, 0.6, lack="task_arc")
+    for last, verdict in ((good, "better"), (None, "not separated"), (lacking, "not separated")):
+        tree, _ = replicated({"gpt": [poor] * 5, "x": [good, good, good, good, last]})
+        arc = task_winners(tree, "small")[0]
+        assert arc.design == "x" and arc.against_reference is not None and arc.against_reference.verdict == verdict
 
 
 def test_a_large_group_wins_by_its_size_alone() -> None:

@@ -135,7 +135,13 @@ def test_metrics_that_cannot_be_rated_are_refused(metrics: dict[str, float], mes
 def test_niches_follow_the_recall_probes() -> None:
     rule = RelativeFitness()
     assert rule.niche({"probe_recall": 0.9}) == "recall" and rule.niche({"probe_recall": 0.89}) == "no-recall"
-    assert rule.niche({"probe_copy": 1.0}) == ""
+    assert rule.niche({"probe_mqar": 0.95}) == "recall" and rule.niche({"probe_copy": 1.0}) == ""
+
+
+def test_harder_kinds_of_recall_make_no_niche() -> None:
+    rule, others = RelativeFitness(), {"probe_fuzzy_recall": 1.0, "probe_noisy_recall": 1.0}
+    assert rule.niche(others) == "" and rule.niche(others | {"probe_recall": 0.5}) == "no-recall"
+    assert rule.niche(dict.fromkeys(others, 0.1) | {"probe_recall": 0.95}) == "recall"
 
 
 def test_the_axis_has_the_reference_at_0_and_the_spread_of_the_seeds_as_unit() -> None:

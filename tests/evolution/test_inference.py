@@ -105,6 +105,17 @@ def test_swapping_the_designs_mirrors_the_comparison(values: list[float]) -> Non
     assert other.verdict == mirrored.get(one.verdict, one.verdict) and 0.0 < one.p_value <= 1.0
 
 
+def test_a_difference_that_turns_is_no_claim_the_other_way() -> None:
+    """The evidence is that of the first three, for "better": it says nothing for "worse"."""
+    pairs = [(1.0, 0.0), (1.001, 0.0), (0.999, 0.0), (-10.0, 0.0)]
+    assert compare(pairs[:3]).verdict == "better"
+    turned = compare(pairs)
+    assert turned.difference < 0 and turned.e_value > 20 and turned.verdict == "not separated" and turned.n_more != 0
+    assert compare([(b, a) for a, b in pairs]).verdict == "not separated"
+    assert compare([*pairs[:3], (-0.5, 0.0)]).verdict == "better", "a claim stands while the mean has its sign"
+    assert compare([*pairs[:3], *[(-10.0, 0.0)] * 40]).verdict == "worse", "until there is as much evidence against it"
+
+
 @given(differences, st.integers(1, 100))
 def test_no_claim_below_three_pairs_however_large_the_difference(values: list[float], best_of: int) -> None:
     found = compare([(v, 0.0) for v in values[:2]], best_of=best_of)
