@@ -23,8 +23,8 @@ from genesys.ladder.ledger import FIRST_SEED
 from genesys.sandbox import Cage, ForkCage
 from genesys.sandbox.layers import Level
 from genesys.storage import RunStore, content_hash
-from genesys.verification import Scorer, VerificationRequest, read_progress, verify
-from genesys.verification.report import read_report, report_to_json, write_report
+from genesys.verification import Scorer, VerificationRequest, read_progress, recipe_hash, verify
+from genesys.verification.report import loss_curve, read_report, report_to_json, write_report
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class VerifierSettings:
         memory_mb: Limit of one caged job; 0 for half of the host's memory.
         tasks_data: Folder of local benchmark data; "" for the hub.
         n_processes: Processes, one a card, that train together.
+        gpu_share: Of a card, where several verifiers share one.
         stop_when_slow: Whether a training that would not end in time is stopped early.
         sandbox: The level of isolation below which it refuses to work.
     """
@@ -64,6 +65,7 @@ class VerifierSettings:
     probes: bool = True
     tasks_data: str = ""
     n_processes: int = 1
+    gpu_share: float = 1.0
     stop_when_slow: bool = False
     sandbox: Level = "standard"
 
@@ -160,6 +162,7 @@ class Verifier(Batched):
             tasks_data=self._settings.tasks_data,
             reference_curve=self._reference_curve(task),
             n_processes=self._settings.n_processes,
+            gpu_share=self._settings.gpu_share,
             stop_when_slow=self._settings.stop_when_slow,
         )
 
@@ -169,9 +172,9 @@ class Verifier(Batched):
             return ()
         try:
             report = read_report(self._folder(task.reference, task.scale.name, FIRST_SEED))
-            return tuple((float(n), float(loss)) for n, loss in report.details["train"]["curve"])
-        except (ConfigError, KeyError, TypeError, ValueError):
+        except ConfigError:
             return ()
+        return loss_curve(report.details) if report.recipe_hash == recipe_hash(asdict(task.scale)) else ()
 
     def _work_folder(self, task: VerifyTask) -> Path:
         return self._folder(task.design, task.scale.name, task.seed)

@@ -54,7 +54,7 @@ def untrained(name: str, scale: Scale, vocab_size: int) -> LocalModel:
 
 def figures(model: TokenModel, shards: Shards, scale: Scale, data: Path) -> dict[str, float]:
     """What a verification measures, of a model in this process."""
-    documents = load_held_out(str(shards.path), scale.context, shards.vocab_size).documents
+    documents = load_held_out(str(shards.path), scale.context).documents
     rows = [row for rows in windows(documents, scale.context) for row in rows]
     answers = model.answer([Question(row[:-1], row[1:]) for row in rows])
     bits = bits_per_byte(by_document([answer.nats_T for answer in answers], documents), documents)

@@ -174,6 +174,7 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
         memory_mb=config.verifiers.memory_mb,
         tasks_data=config.tasks.data and str(Path(config.tasks.data).expanduser().absolute()),
         n_processes=max(1, int(config.verifiers.gpus_per_verification)),
+        gpu_share=min(1.0, config.verifiers.gpus_per_verification or 1.0),
         stop_when_slow=config.verifiers.gpus_per_verification >= 1,
         sandbox=config.sandbox.require,
     )

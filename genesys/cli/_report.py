@@ -31,8 +31,8 @@ def _parts(report: Mapping[str, Any], name: str, *, ascii_only: bool, width: int
         yield _question_table(metrics, questions, give_or_take)
     for task, reason in details.get("benchmarks", {}).get("absent", {}).items():
         yield Text(f"Absent: {task} ({reason})")
-    if len(grid := details.get("grid", ())) > 1:
-        yield Text(f"Learning rates tried: {_grid(grid)}.")
+    if rates := details.get("train", {}).get("rates"):
+        yield Text(f"Learning rates tried: {_rates(rates, report['config']['scale']['peak_lr'])}.")
     yield Text(f"Cost: {_cost(report)}.")
     yield Text(f"Cage: {_cage(report.get('cage', {}))}.")
     if len(curve := loss_curve(details)) > 1:
@@ -96,9 +96,8 @@ def _shown(metrics: Mapping[str, float], name: str, give_or_take: str) -> str:
     return f"{metrics[name]:.3f}" + ("" if error is None else f" {give_or_take} {_Z95 * error:.3f}")
 
 
-def _grid(grid: Sequence[Mapping[str, Any]]) -> str:
-    losses = (f"{tried['val_loss_nats']:.3f} nats" if "val_loss_nats" in tried else "failed" for tried in grid)
-    said = (f"{tried['peak_lr']:g} ({loss})" for tried, loss in zip(grid, losses, strict=True))
+def _rates(rates: Sequence[Sequence[float]], peak_lr: float) -> str:
+    said = (f"{peak_lr * factor:g} ({loss:.3f} nats)" for factor, loss in rates)
     return ", ".join(said) + "; the lowest loss counts"
 
 

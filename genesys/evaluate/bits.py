@@ -1,9 +1,7 @@
-"""Losses from raw logits, and bits per byte of held-out documents beside the unigram baseline.
+"""Bits per byte of held-out documents beside the unigram baseline.
 
-numpy only: the trusted side, which never imports torch, computes every committed loss with this. Nats are summed over
-all predicted tokens, boundaries included; the divisor counts the bytes of the texts alone.
-
-Shapes: N rows, L length, V vocabulary.
+numpy only, for the trusted side. Nats are summed over all predicted tokens, boundaries included; the divisor counts the
+bytes of the texts alone.
 """
 
 from __future__ import annotations
@@ -29,15 +27,6 @@ class BitsPerByte:
     se: float
     n_bytes: int
     n_documents: int
-
-
-def target_nats(logits_NLV: NDArray[np.float32], targets_NL: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The loss of each target, -log softmax, in nats; (N, L). Not finite where the logits are not."""
-    peaks_NL1 = logits_NLV.max(-1, keepdims=True)
-    chosen_NL = np.take_along_axis(logits_NLV, targets_NL[..., None], -1)[..., 0]
-    sums_NL = np.exp(logits_NLV - peaks_NL1).sum(-1, dtype=np.float64)
-    nats_NL: NDArray[np.float64] = np.log(sums_NL) + (peaks_NL1[..., 0].astype(np.float64) - chosen_NL)
-    return nats_NL
 
 
 def windows(documents: Documents, context: int) -> list[NDArray[np.int64]]:

@@ -6,6 +6,7 @@ Two readings that must give one loss are a better check (law 1) than one reading
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -79,6 +80,20 @@ class SplitFiles:
     def tokenizer(self) -> Tokenizer:
         """What the text was packed with; raises `ConfigError` where a library that it needs is missing."""
         return parse_tokenizer(self._read("tokenizer.json").decode())
+
+    def check(self) -> None:
+        """Hold every file against the manifest; a folder found whole is not read again until a file of it changes."""
+        files = [self.path / name for name in self.manifest["files"]]
+        marker = self.path.with_name(f".{self.path.name}-{self.hash[:16]}.whole")
+        try:
+            if marker.stat().st_mtime_ns > max(path.stat().st_mtime_ns for path in files):
+                return
+        except OSError:
+            pass  # never looked at, or a file is missing
+        for path in files:
+            self._read(path.name)
+        with contextlib.suppress(OSError):  # a cache that cannot be written is read each time
+            marker.touch()
 
     def _files(self, split: str) -> Iterator[NDArray[np.int64]]:
         for name in sorted(name for name in self.manifest["files"] if name.startswith(f"{split}-")):

@@ -64,10 +64,10 @@ class Task:
         """Fresh rows: tokens (B, L) and the answers (B, L), `NO_ANSWER` where none is asked."""
         return self.sampler(self, n_rows, generator)
 
-    def test_rows(self, n_rows: int, seed: int) -> tuple[Tokens, Tokens]:
-        """The rows on which a design is scored, and their answers."""
+    def test_rows(self, n_rows: int, weights_sha256: str) -> tuple[Tokens, Tokens]:
+        """The rows on which trained weights are scored, and their answers; nobody knows them before the weights."""
         task = replace(self, length=self.longer or self.length)
-        return task.sample(n_rows, task_stream(seed, TEST_STREAM, self.name))
+        return task.sample(n_rows, task_stream(int(weights_sha256, 16), TEST_STREAM, self.name))
 
 
 def sample_recall(task: Task, n_rows: int, generator: Generator) -> tuple[Tokens, Tokens]:

@@ -24,7 +24,7 @@ from genesys.sandbox import filesystem, kernel
 from genesys.sandbox.frames import parse_answer
 from genesys.sandbox.keeper import ANSWER_FILE, LOG_FILE, OUTCOME_FILE, REQUEST_FILE, Job
 from genesys.sandbox.layers import Layer, Level, require
-from genesys.sandbox.policy import Policy
+from genesys.sandbox.policy import Policy, has_gpu
 
 CHECK_MODULES = ("genesys.checker.job",)
 VERIFY_MODULES = ("deepspeed", "genesys.checker.job", "genesys.train.job", "genesys.evaluate.job")
@@ -271,5 +271,5 @@ def child_environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "DS_ACCELERATOR": "cpu" if not os.environ.get("CUDA_VISIBLE_DEVICES") else "cuda",
+        "DS_ACCELERATOR": "cuda" if has_gpu() else "cpu",
     }

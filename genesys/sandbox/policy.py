@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -39,3 +41,9 @@ class Policy:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def has_gpu() -> bool:
+    """Whether jobs may use a card: one that Ray or the user gave this process, or, if nothing was said, any there is."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return any(Path("/dev").glob("nvidia[0-9]*")) if given is None else given not in ("", "-1")

@@ -102,7 +102,6 @@ def _train(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
         "n_params": N_PARAMS,
         "n_tokens": request["scale"]["n_tokens"],
         "tokens_per_s": 1.0,
-        "software": {},
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from genesys.errors import JobFailed
+from genesys.errors import GenesysError, JobFailed
 from genesys.evaluate.questions import Answer, Question, Tokens
 from genesys.evaluate.splits import open_splits
 from genesys.sandbox.filesystem import shared_folder
@@ -49,7 +49,12 @@ async def score_tasks(jobs: Jobs, model: CagedModel) -> dict[str, Any]:
     caged = _CagedAnswers(jobs, model)
     tokenizer = open_splits(Path(request.shards)).tokenizer()
     suite = str(request.scale["suite"])
-    found = await asyncio.to_thread(run_suite, caged, tokenizer, suite, data=_data(request))
+    try:
+        found = await asyncio.to_thread(run_suite, caged, tokenizer, suite, data=_data(request))
+    except GenesysError:
+        raise
+    except Exception as error:  # lm-eval and the data are ours: no design is to blame for them
+        raise JobFailed("infrastructure", f"Cannot run suite {suite!r}: {type(error).__name__}: {error}.") from error
     audited = await audit(jobs, "benchmarks", model, caged.inquiries, caged.readings, secret_generator())
     return {
         "metrics": found.metrics(),

@@ -14,6 +14,7 @@ from typing import Any
 
 from genesys.errors import JobFailed
 from genesys.sandbox import Cage, Policy
+from genesys.sandbox.policy import has_gpu
 from genesys.verification.progress import TRAINING_FOLDER, write_stage
 from genesys.verification.types import VerificationRequest
 
@@ -124,15 +125,10 @@ class Jobs:
             "seed": request.seed,
             "n_threads": request.n_threads,
             "n_processes": request.n_processes,
+            "gpu_share": request.gpu_share,
             "recipe": request.recipe_hash,
             "out": str(self.training_folder),
             "checkpoint_every_s": request.checkpoint_every_s,
             "reference_curve": [list(point) for point in request.reference_curve],
             "limit_s": self._left_s("train") if request.stop_when_slow else 0.0,
         }
-
-
-def has_gpu() -> bool:
-    """Whether a job may use a card: one that Ray or the user gave this process, or, if nothing was said, any there is."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return any(Path("/dev").glob("nvidia[0-9]*")) if given is None else bool(given)

@@ -36,7 +36,7 @@ from genesys.verification.states import CagedModel, Inquiry, ask
 
 PROBE_ENTRY = "genesys.evaluate.job:probe"
 N_TEST_ROWS = 256
-PROBES_VERSION = 2
+PROBES_VERSION = 3
 """Counts changes of the probes that move their results; kept results of another version are measured anew."""
 _MAX_WEIGHTS_BYTES = 64 * 2**20
 
@@ -98,7 +98,7 @@ async def _score(jobs: Jobs, design_id: str, task: Task, weights: Path) -> dict[
         n_threads=request.n_threads,
         probe=task.name,
     )
-    tokens, answers = task.test_rows(N_TEST_ROWS, request.seed)
+    tokens, answers = task.test_rows(N_TEST_ROWS, model.weights_sha256)
     asked = answers != NO_ANSWER
     questions = [Question(*row) for row in zip(tokens, np.where(asked, answers, 0), strict=True)]
     inquiry = Inquiry(questions=questions, picks=draw_picks(rng, list(asked)), share=False)

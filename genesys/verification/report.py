@@ -21,6 +21,7 @@ from genesys.errors import ConfigError, JobFailed
 from genesys.verification.claims import open_claim, weights_file
 from genesys.verification.integrity import check_integrity
 from genesys.verification.types import VerificationReport
+from genesys.verification.verify import flat_metrics
 
 SCHEMA = 2
 """Of a report as JSON. Version 1 had no such key; its fields are among those of version 2."""
@@ -133,10 +134,9 @@ def _wrong_figure(report: VerificationReport) -> str:
     trained, evaluated = report.details.get("train", {}), report.details.get("evaluate", {})
     for finding in check_integrity(trained, evaluated):
         return str(finding).rstrip(".")
-    measured = {**evaluated, **report.details.get("benchmarks", {}).get("metrics", {})}
-    for key in sorted(report.metrics.keys() & measured.keys()):
-        if report.metrics[key] != measured[key]:
-            return f"its {key} is {report.metrics[key]!r}; expected {measured[key]!r}, as measured"
+    if (measured := flat_metrics(report.details)) != report.metrics:
+        key = min(k for k in {**measured, **report.metrics} if measured.get(k) != report.metrics.get(k))
+        return f"its {key} is {report.metrics.get(key)!r}; expected {measured.get(key)!r}, as measured"
     for key, ours in (("design_id", report.design_id), ("weights_sha256", report.weights_sha256)):
         if trained[key] != ours:
             return f"its {key} is {ours!s:.16}; expected {trained[key]!s:.16}, as trained"

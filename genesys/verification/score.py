@@ -40,13 +40,14 @@ class HeldOut:
 
 
 @lru_cache(maxsize=4)
-def load_held_out(shards: str, context: int, vocab_size: int) -> HeldOut:
+def load_held_out(shards: str, context: int) -> HeldOut:
     """Read and check the three splits.
 
     Raises:
         JobFailed: The folder's content is not what its manifest says.
     """
     splits = open_splits(Path(shards))
+    splits.check()
     return HeldOut(
         shards_hash=splits.hash,
         val_RL=validation_rows(splits.tokens("val"), context),
@@ -57,8 +58,7 @@ def load_held_out(shards: str, context: int, vocab_size: int) -> HeldOut:
 
 async def held_out(jobs: Jobs) -> HeldOut:
     """What this verification's weights are asked; read once for many verifications on the same data."""
-    context, vocab_size = int(jobs.request.scale["context"]), int(jobs.request.shape["vocab_size"])
-    return await asyncio.to_thread(load_held_out, jobs.request.shards, context, vocab_size)
+    return await asyncio.to_thread(load_held_out, jobs.request.shards, int(jobs.request.scale["context"]))
 
 
 async def score_text(jobs: Jobs, model: CagedModel) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class VerificationRequest(_Record):
         tasks_data: Folder of local benchmark data for the scale's suite; "" for the hub.
         reference_curve: Tokens and loss of the reference design's training at this scale, for the guard; may be empty.
         n_processes: Processes, one a card, that train together.
+        gpu_share: Of a card's memory that a training may take, where several verifications share one.
         deadline_s: Wall-clock limit of the whole verification.
         stop_when_slow: Whether a training that would not end in time is stopped as soon as that shows; not where several
             verifications share a card, or a laptop.
@@ -74,6 +75,7 @@ class VerificationRequest(_Record):
     tasks_data: str = ""
     reference_curve: Sequence[Sequence[float]] = ()
     n_processes: int = 1
+    gpu_share: float = 1.0
     stop_when_slow: bool = False
     checkpoint_every_s: float = 30.0
     deadline_s: float = 1800.0

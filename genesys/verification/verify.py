@@ -8,6 +8,8 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol
 
 from genesys.errors import ConfigError, JobFailed, TransientError
@@ -105,21 +107,22 @@ async def _verify(jobs: Jobs, scorer: Scorer) -> VerificationReport:
         raise JobFailed("integrity", "; ".join(map(str, findings)))
     tasks = await scorer.tasks(jobs, model) if request.scale["suite"] else {"metrics": {}}
     probed = await scorer.probes(jobs, design_id) if request.probes else {"probes": {}}
+    details = _plain({"train": trained, "evaluate": scored, "benchmarks": tasks, "probe": probed})
     return VerificationReport(
         design_id=design_id,
         scale=str(request.scale["name"]),
         seed=request.seed,
         recipe_hash=request.recipe_hash,
         data_hash=str(scored["shards_hash"]),
-        metrics=_metrics(trained, scored, tasks, probed),
+        metrics=flat_metrics(details),
         weights=str(jobs.weights),
         weights_sha256=found.sha256,
         n_tokens=int(trained["n_tokens"]),
         seconds=jobs.seconds,
         config=_plain({key: value for key, value in request.to_json().items() if key != "tree"}),
-        software={**trained["software"], "scoring": str(SCORING_VERSION)},
+        software=_software(),
         hardware=_hardware(request),
-        details=_plain({"train": trained, "evaluate": scored, "benchmarks": tasks, "probe": probed}),
+        details=details,
         cage=await jobs.layers(),
         cost=_cost(jobs, trained),
     )
@@ -171,13 +174,17 @@ def _trained_model(jobs: Jobs, design_id: str, found: WeightsFile) -> CagedModel
     )
 
 
-def _metrics(
-    trained: Mapping[str, Any], scored: Mapping[str, Any], tasks: Mapping[str, Any], probed: Mapping[str, Any]
-) -> dict[str, float]:
+def flat_metrics(details: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """A report's metrics, from its details.
+
+    Raises:
+        JobFailed: Cause "integrity": a figure is no finite number.
+    """
+    trained, scored = details["train"], details["evaluate"]
     metrics = {key: float(scored[key]) for key in _MEASURED}
     metrics |= {key: float(trained[key]) for key in ("n_params", "tokens_per_s")}
-    metrics |= {key: float(value) for key, value in tasks["metrics"].items()}
-    for name, result in probed["probes"].items():
+    metrics |= {key: float(value) for key, value in details["benchmarks"]["metrics"].items()}
+    for name, result in details["probe"]["probes"].items():
         metrics[f"probe_{name}"] = float(result["accuracy"])
         metrics[f"probe_{name}_se"] = float(result["se"])
         metrics[f"probe_{name}_chance"] = float(result["chance"])
@@ -203,10 +210,29 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def _software() -> dict[str, str]:
+    """Versions that a result depends on, as installed here; the job's own word is not asked."""
+    names = ("torch", "deepspeed", "numpy", "safetensors", "lm-eval", "tokenizers")
+    found = {dist.metadata["Name"]: dist.version for name in names for dist in metadata.distributions(name=name)}
+    return {"python": platform.python_version(), **found, "scoring": str(SCORING_VERSION)}
+
+
 def _hardware(request: VerificationRequest) -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "system": platform.system(),
+        "processor": _first(Path("/proc/cpuinfo"), "model name"),
+        "cards": [_first(path, "Model") for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))],
         "cpus": os.cpu_count(),
         "threads": request.n_threads,
+        "processes": request.n_processes,
     }
+
+
+def _first(path: Path, key: str) -> str:
+    """The value of the first line `key : value` of a file; "" if there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from genesys.errors import JobFailed
-from genesys.evaluate.bits import bits_per_byte, by_document, target_nats, unigram_nats, windows
+from genesys.evaluate.bits import bits_per_byte, by_document, unigram_nats, windows
+from genesys.evaluate.local import LocalModel
+from genesys.evaluate.questions import Question
 from genesys.evaluate.splits import Documents, open_splits, validation_rows
 from genesys.evaluate.weights import load_weights
 from genesys.evaluate.weights import save_weights as save_probe_weights
@@ -34,10 +36,20 @@ def documents(*lengths: int) -> Documents:
     return Documents(texts, np.array(lengths), END_OF_TEXT)
 
 
+def nats_of(logits_NLV: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
+    """The losses that a model with these logits is given, (N, L)."""
+    n, length = targets_NL.shape
+    inputs = np.arange(n * length).reshape(n, length)  # each tells where it stands
+    flat = logits_NLV.reshape(n * length, -1)
+    model = LocalModel(logits_fn=lambda b: flat[b.inputs_BL[b.rows_P, b.places_P]], context=length)
+    answers = model.answer([Question(*row) for row in zip(inputs, targets_NL, strict=True)])
+    return np.array([answer.nats_T for answer in answers])
+
+
 def test_a_uniform_model_has_the_bits_of_its_vocabulary() -> None:
     texts = documents(40, 7, 90)
     rows = windows(texts, 16)
-    nats = [target_nats(np.zeros((*part[:, 1:].shape, 257), dtype=np.float32), part[:, 1:]) for part in rows]
+    nats = [np.full(part[:, 1:].shape, math.log(257)) for part in rows]
     bits = bits_per_byte(by_document(nats, texts), texts)
     assert bits.value == pytest.approx(math.log2(257) * 140 / 137, abs=1e-5)
     assert bits.n_bytes == 137 and bits.n_documents == 3
@@ -54,14 +66,14 @@ def test_every_token_is_a_target_once(context: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), scale=st.floats(0.01, 100))
-def test_target_nats_are_torchs_cross_entropy(seed: int, scale: float) -> None:
+def test_scores_are_torchs_cross_entropy(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     logits = (rng.standard_normal((3, 5, 11)) * scale).astype(np.float32)
     targets = rng.integers(0, 11, (3, 5))
     expected = F.cross_entropy(
         torch.from_numpy(logits).double().flatten(0, 1), torch.from_numpy(targets).flatten(), reduction="none"
     )
-    assert target_nats(logits, targets).ravel() == pytest.approx(expected.numpy(), rel=1e-5, abs=1e-5)
+    assert nats_of(logits, targets).ravel() == pytest.approx(expected.numpy(), rel=1e-5, abs=1e-5)
 
 
 def test_unigram_bits_equal_the_cross_entropy() -> None:
@@ -109,7 +121,7 @@ def test_evaluation_and_trainer_give_one_validation_loss(tmp_path: Path) -> None
     untrained = model().eval()
     with torch.no_grad():
         logits = untrained(torch.from_numpy(rows[:, :-1])).numpy()
-    assert target_nats(logits, rows[:, 1:]).mean() == pytest.approx(validation_loss(untrained, shards, 32), abs=1e-5)
+    assert nats_of(logits, rows[:, 1:]).mean() == pytest.approx(validation_loss(untrained, shards, 32), abs=1e-5)
 
 
 def test_both_writers_of_weights_write_one_format(tmp_path: Path) -> None:

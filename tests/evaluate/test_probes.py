@@ -52,7 +52,7 @@ def accuracy(design: str, name: str, weights: Path, *, seed: int = 0) -> float:
 
 @torch.no_grad()
 def share_right(model: GAM, task: Task, seed: int) -> float:
-    tokens, answers = map(torch.from_numpy, task.test_rows(256, seed))
+    tokens, answers = map(torch.from_numpy, task.test_rows(256, f"{seed:064x}"))
     asked = answers != NO_ANSWER
     right = model.head(probes.probe_hidden(model, task, tokens)).argmax(-1) == answers
     return float((right & asked).sum() / asked.sum())

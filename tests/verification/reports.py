@@ -34,7 +34,7 @@ def make_report(folder: Path, **changes: Any) -> VerificationReport:
     same = {"design_id": DESIGN, "weights_sha256": sha256, "shards_hash": DATA, "val_loss_nats": 2.0}
     train = same | {
         "curve": [[512, 5.5], [1024, 3.0], [2048, 2.5]], "n_steps": 280, "n_resumed_steps": 0, "dtype": "fp32", "compiled": "no: too short",
-        "seconds": 9.0, "tokens_per_s": 20_000.0, "peak_memory_mb": 300.0,
+        "seconds": 9.0, "tokens_per_s": 20_000.0, "peak_memory_mb": 300.0, "n_params": 6,
     }  # fmt: skip
     evaluated = same | {
         "untrained_val_loss_nats": 5.6, "test_bpb": 3.0, "test_bpb_se": 0.03, "unigram_bpb": 4.6,
@@ -44,6 +44,7 @@ def make_report(folder: Path, **changes: Any) -> VerificationReport:
         "task_blimp_prob": 0.55, "task_blimp_prob_se": 0.005,
     }  # fmt: skip
     probe = {"probe_recall": 0.99, "probe_recall_se": 0.002, "probe_recall_chance": 0.0625}
+    probed = {"probes": {"recall": {"accuracy": 0.99, "se": 0.002, "chance": 0.0625}}}
     measured = ("val_loss_nats", "untrained_val_loss_nats", "test_bpb", "test_bpb_se", "unigram_bpb")
     fields: dict[str, Any] = {
         "design_id": DESIGN, "scale": "cpu-1", "seed": 0, "recipe_hash": recipe_hash(scale), "data_hash": DATA,
@@ -53,7 +54,7 @@ def make_report(folder: Path, **changes: Any) -> VerificationReport:
             "shape": {"vocab_size": 257, "d_model": 64, "n_blocks": 2}, "scale": scale, "n_threads": 1, "seed": 0,
         },
         "software": {"torch": "2.13.0"}, "hardware": {"machine": "x86_64", "cpus": 2},
-        "details": {"train": train, "evaluate": evaluated, "benchmarks": {"metrics": tasks, "absent": {}}},
+        "details": {"train": train, "evaluate": evaluated, "benchmarks": {"metrics": tasks, "absent": {}}, "probe": probed},
         "cage": {"landlock": "", "user-namespace": "root needs none"},
         "cost": {"n_tokens": 143_360.0, "flops": 1.5e11, "seconds": 9.0, "gpu_seconds": 0.0, "peak_memory_mb": 300.0},
     }  # fmt: skip

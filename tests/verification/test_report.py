@@ -56,6 +56,12 @@ async def test_a_real_report_is_written_and_holds(honest: Honest, tmp_path: Path
             "its test_bpb is 1.0; expected 3.0, as measured",
         ),
         (lambda r: replace(r, metrics={**r.metrics, "task_blimp": 0.9}), "task_blimp is 0.9; expected 0.61"),
+        (lambda r: replace(r, metrics={**r.metrics, "probe_recall": 1.0}), "probe_recall is 1.0; expected 0.99"),
+        (lambda r: replace(r, metrics={**r.metrics, "task_more": 1.0}), "task_more is 1.0; expected None"),
+        (
+            lambda r: replace(r, metrics={k: v for k, v in r.metrics.items() if k != "task_blimp"}),
+            "task_blimp is None; expected 0.61",
+        ),
         (lambda r: replace(r, metrics={**r.metrics, "task_blimp": float("nan")}), "metrics.task_blimp is nan"),
         (lambda r: replace(r, design_id="e" * 64), "its design_id is eeee"),
         (lambda r: replace(r, weights_sha256="e" * 64), "its weights_sha256 is eeee"),
