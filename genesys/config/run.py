@@ -210,7 +210,21 @@ def load_config(path: Path | str) -> RunConfig:
         raise ConfigError(
             f"Cannot read configuration {str(path)!r}: it is not YAML. {' '.join(str(error).split())}"
         ) from None
-    return config_from_mapping(data, str(path))
+    config = config_from_mapping(data, str(path))
+    _find_benchmarks(config.tasks)
+    return config
+
+
+def _find_benchmarks(tasks: TasksConfig) -> None:
+    """Look for what a file's `tasks` name; a run's own record of them may be read where they are not."""
+    if tasks.suite:
+        from genesys.evaluate.harness.suites import load_suite
+
+        load_suite(tasks.suite)
+    if tasks.data and not Path(tasks.data).expanduser().is_dir():
+        raise ConfigError(
+            f"Cannot find the benchmarks' data {tasks.data!r}: there is no such folder. Correct tasks.data."
+        )
 
 
 def config_from_mapping(data: Any, source: str = "the configuration") -> RunConfig:

@@ -99,3 +99,18 @@ def test_what_is_no_design_is_said(tmp_path: Path, name: str, text: str | None, 
         (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_design(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks: {suite: cpuu}", "Cannot find suite 'cpuu'.* Did you mean 'cpu'"),
+        ("tasks: {data: /nowhere}", "Cannot find the benchmarks' data '/nowhere'"),
+    ],
+)
+def test_benchmarks_that_are_not_there_are_found_at_the_door(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "run.yaml")
+    recorded = {"tasks": {"suite": "gone.yaml", "data": "/nowhere"}}  # by a run that this machine only reads
+    assert config_from_mapping(recorded).tasks.data == "/nowhere"
