@@ -35,6 +35,8 @@ def draw_curve(
         for label, line in zip(labels, cells, strict=True)
     ]
     first, last = (f"{x:,.0f}" for x in (points[0][0], points[-1][0]))
+    if len(first) + len(last) >= n_columns:
+        first = ""
     return [*lines, f"{'':{margin}} {first}{last:>{n_columns - len(first)}}"]
 
 
