@@ -33,13 +33,17 @@ class Means:
         precision: "auto" is bf16 on a card that has it, else fp32.
         compile: "auto" compiles where it pays back; see `pays_back`.
         memory_mb: What one rank may fill; None for all of a card, and for whole batches on a CPU.
+        gpu_share: Of a card's memory that one rank may fill, above 0 and up to 1; of no account on a CPU.
     """
 
     precision: PrecisionRequest = "auto"
     compile: CompileRequest = "auto"
     memory_mb: float | None = None
+    gpu_share: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.gpu_share <= 1:
+            raise ConfigError(f"Cannot train with gpu_share {self.gpu_share!r}; expected a number above 0 and up to 1.")
         for name, value, known in (
             ("dtype", self.precision, get_args(PrecisionRequest)),
             ("compile", self.compile, get_args(CompileRequest)),
@@ -85,10 +89,10 @@ def choose_execution(
         JobFailed: Not even one row fits (cause "out-of-memory"), or whatever the units' code raises.
     """
     n_params, rank_rows = sum(p.numel() for p in loss.parameters()), batch_rows // rank.count
-    memory = means.memory_mb * _MIB if means.memory_mb else memory_bytes(rows_BL.device)
+    memory = _claim_memory(rows_BL.device, means)
     with _unchanged(loss):
         forward, both = _flops(loss, rows_BL[:1])
-        micro = rank.least(_micro_batch_rows(loss, rows_BL, means), rows_BL.device)
+        micro = rank.least(_micro_batch_rows(loss, rows_BL, means, memory), rows_BL.device)
         compiled = _compile(loss, rows_BL[:micro], means, total_flops=both * rank_rows * n_steps)
     return Execution(
         dtype=loss.precision,
@@ -130,6 +134,17 @@ def micro_batch_sizes(n_rows: int) -> Iterator[int]:
     yield size
     if size > 1:
         yield 1
+
+
+def _claim_memory(device: torch.device, means: Means) -> float:
+    """Bytes that this rank may fill; on a card it gets no more from here on."""
+    whole = memory_bytes(device)
+    if device.type != "cuda":
+        return means.memory_mb * _MIB if means.memory_mb else whole
+    share = min(means.gpu_share, means.memory_mb * _MIB / whole if means.memory_mb else 1.0)
+    if share < 1:
+        torch.cuda.set_per_process_memory_fraction(share, device)
+    return share * whole
 
 
 @contextmanager
@@ -175,14 +190,12 @@ def _count_flops(loss: NextTokenLoss, rows_BL: Tensor) -> tuple[int, int]:
     return forward, counter.get_total_flops()
 
 
-def _micro_batch_rows(loss: NextTokenLoss, rows_BL: Tensor, means: Means) -> int:
+def _micro_batch_rows(loss: NextTokenLoss, rows_BL: Tensor, means: Means, memory: float) -> int:
     """The largest micro-batch that fits."""
     if rows_BL.device.type != "cuda":
         return _fitting_rows(loss, rows_BL, means.memory_mb) if means.memory_mb else len(rows_BL)
     # AdamW's moments come into being with the first step
     moments = torch.empty(8 * sum(p.numel() for p in loss.parameters()), dtype=torch.uint8, device=rows_BL.device)
-    if means.memory_mb:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, means.memory_mb * _MIB / memory_bytes(rows_BL.device)))
     for size in micro_batch_sizes(len(rows_BL)):
         try:
             loss(rows_BL[:size]).backward()
@@ -193,7 +206,7 @@ def _micro_batch_rows(loss: NextTokenLoss, rows_BL: Tensor, means: Means) -> int
             torch.cuda.empty_cache()
         del moments
         return size
-    raise _nothing_fits(memory_bytes(rows_BL.device) / _MIB)
+    raise _nothing_fits(memory / _MIB)
 
 
 def _fitting_rows(loss: NextTokenLoss, rows_BL: Tensor, memory_mb: float) -> int:

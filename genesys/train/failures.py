@@ -34,8 +34,8 @@ def failure_of(error: BaseException) -> JobFailed | None:
 
 def failure_or_error(error: BaseException) -> JobFailed:
     """The failure that an exception stands for, whatever it is."""
-    host = isinstance(error, (OSError, ConfigError)) and not raised_in_unit(error)
-    cause: FailureCause = "infrastructure" if host or _LOST_RANK.search(str(error)) else "error"
+    is_hosts = isinstance(error, (OSError, ConfigError)) or _LOST_RANK.search(str(error)) is not None
+    cause: FailureCause = "infrastructure" if is_hosts and not raised_in_unit(error) else "error"
     return failure_of(error) or JobFailed(cause, f"{type(error).__name__}: {error}"[:2000])
 
 

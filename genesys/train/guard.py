@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genesys.errors import JobFailed
+from genesys.errors import ConfigError, JobFailed
 
 SPIKE_STEPS = 16
 """So many losses in a row must lie above the threshold: a single bad batch is no spike."""
@@ -40,6 +40,14 @@ class Guard:
     batch_tokens: int
     reference_curve: Sequence[tuple[float, float]] = ()
     limit_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for point in self.reference_curve:
+            if not all(map(math.isfinite, point)):
+                raise ConfigError(
+                    f"Cannot guard a training with reference_curve: it has the point {tuple(point)}; "
+                    f"expected finite numbers. Leave it out, or take the curve of a training that ended well."
+                )
 
     def check(self, losses: Sequence[float], gradient_norm: float) -> None:
         """Stop the training if its newest loss, the last of `losses`, or its gradient norm, says so.
@@ -82,10 +90,11 @@ class Guard:
         # a normal's standard deviation from the median change: unlike one around the median it is blind to the descent
         deviation = 1.4826 / math.sqrt(2) * float(np.median(np.abs(np.diff(before))))
         threshold = median + max(SPIKE_NATS, SPIKE_DEVIATIONS * deviation)
-        if min(recent) > threshold:
+        lowest = float(np.min(recent))
+        if not lowest <= threshold:  # NaN stops it too, and so below
             raise JobFailed(
                 "spike",
-                f"Cannot train on: the loss was {min(recent):.3g} nats or more for {SPIKE_STEPS} steps up to step "
+                f"Cannot train on: the loss was {lowest:.3g} nats or more for {SPIKE_STEPS} steps up to step "
                 f"{len(losses) - 1}; expected below {threshold:.3g}, as its median before was {median:.3g}. "
                 f"Bound what grows in the units: norms, gates, or a smaller initial output.",
             )
@@ -97,7 +106,7 @@ class Guard:
         tokens, nats = zip(*self.reference_curve, strict=True)
         reference = float(np.interp(len(losses) * self.batch_tokens, tokens, nats))
         limit = (1 + DIVERGED_SHARE) * reference + DIVERGED_NATS
-        if loss > limit:
+        if not loss <= limit:
             raise JobFailed(
                 "diverged",
                 f"Cannot train on: the loss after {len(losses) * self.batch_tokens:,} tokens is {loss:.3g} nats; expected "

@@ -6,8 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +24,7 @@ from genesys.train.compilation import keep_artefacts
 from genesys.train.data.shards import Shards, load_shards
 from genesys.train.execution import Means
 from genesys.train.failures import failure_of
+from genesys.train.progress import Cost
 from genesys.train.ranks import run_ranks
 from genesys.train.trainer import TrainingPlan, train_model, validation_loss
 from genesys.train.world import Rank
@@ -43,13 +43,14 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `tree` (UnitTree.to_json), `shape` {vocab_size, d_model, n_blocks}, `scale` (Scale's fields), `shards`
             (folder), `seed`, `recipe` (its hash), `out` (folder). May be left out: `n_threads` (1), `checkpoint_every_s`
-            (30; null for never), `n_processes` (1), `dtype` and `compile` ("auto") and `memory_mb` (see `Means`; "dtype" is
-            its precision), `reference_curve` and `limit_s` (see `Guard`).
+            (30; null for never), `n_processes` (1), `dtype` and `compile` ("auto"), `memory_mb` and `gpu_share` (see
+            `Means`; "dtype" is its precision), `reference_curve` and `limit_s` (see `Guard`; of the whole grid).
 
     Returns:
         Path and SHA-256 of the weights, the id of the design that was built, losses in nats per token, what the training
         cost, and the loss curve; see `TrainingResult`. Where the scale has a grid of learning rates, the best of its
-        trainings at the cost of all, `lr_factor` and `rates` [factor, validation loss]. Only the train and val splits are read.
+        trainings at the cost of all that were tried, `lr_factor`, `rates` [factor, validation loss] and `failed_rates`
+        {factor: why it failed}. Only the train and val splits are read.
 
     Raises:
         JobFailed: The guard stopped the training, or it failed for a reason that has a cause of its own.
@@ -72,6 +73,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
             precision=request.get("dtype", "auto"),
             compile=request.get("compile", "auto"),
             memory_mb=request.get("memory_mb"),
+            gpu_share=float(request.get("gpu_share", 1.0)),
         ),
         reference_curve=tuple((float(n), float(loss)) for n, loss in request.get("reference_curve") or ()),
         limit_s=float(request.get("limit_s", 0.0)),
@@ -100,49 +102,72 @@ def _train_grid(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[s
     """
     grid = plan.scale.lr_grid
     if len(grid) == 1:
-        return _train(tree, shape, _at_rate(plan, grid[0], plan.out))
+        return _train(tree, shape, _at_rate(plan, grid[0], plan.out), Cost())
     tried: list[dict[str, Any]] = []
-    failures: list[JobFailed] = []
-    for factor in grid:
+    failed: dict[float, JobFailed] = {}
+    costs: list[Mapping[str, float]] = []
+    for i, factor in enumerate(grid):
         part = _at_rate(plan, factor, plan.out / f"rate-{factor:g}")
+        part = replace(part, limit_s=_share_s(plan.limit_s, costs, len(grid) - i))
         part.out.mkdir(exist_ok=True)
+        cost = Cost()
         try:
-            tried.append({**(_finished(part) or _train(tree, shape, part)), "lr_factor": factor})
+            answer = _finished(part) or _train(tree, shape, part, cost)
+            tried.append({**answer, "lr_factor": factor})
+            costs.append(answer)
         except JobFailed as failure:
             if failure.cause not in _RUN_AWAY:
                 raise
-            failures.append(failure)
+            failed[factor] = failure
+            costs.append(cost.figures())
     if not tried:
-        raise failures[0]
-    return {} if plan.rank.index else _keep_best(plan, tried)
+        raise next(iter(failed.values()))
+    return {} if plan.rank.index else _keep_best(plan, tried, failed, costs)
 
 
 def _at_rate(plan: TrainingPlan, factor: float, out: Path) -> TrainingPlan:
     return replace(plan, scale=replace(plan.scale, peak_lr=plan.scale.peak_lr * factor), out=out, report_in=plan.out)
 
 
-def _keep_best(plan: TrainingPlan, tried: list[dict[str, Any]]) -> dict[str, Any]:
-    """The best training's answer at the cost of all; the others' files go."""
+def _share_s(limit_s: float, costs: Sequence[Mapping[str, float]], n_rates_left: int) -> float:
+    """What the next of a grid's trainings may take of the time that the others left; 0 for any."""
+    left_s = limit_s - sum(
+        cost.get("seconds", 0.0) for cost in costs
+    )  # only the first rank, which judges the time, knows all
+    return max(left_s, 1e-3) / n_rates_left if limit_s else 0.0
+
+
+def _keep_best(
+    plan: TrainingPlan,
+    tried: Sequence[Mapping[str, Any]],
+    failed: Mapping[float, JobFailed],
+    costs: Sequence[Mapping[str, float]],
+) -> dict[str, Any]:
+    """The best training's answer at the cost of all, those that ran away too; the others' files go."""
     best = min(tried, key=lambda answer: answer["val_loss_nats"])
     weights = plan.out / WEIGHTS_FILE
     copied = plan.out / f".{WEIGHTS_FILE}"  # the cage lets no file be renamed from folder to folder
     shutil.copyfile(best["weights"], copied)
     copied.rename(weights)
-    costs = {key: sum(answer[key] for answer in tried) for key in ("seconds", "flops", "gpu_seconds")}
-    rates = [[answer["lr_factor"], answer["val_loss_nats"]] for answer in tried]
-    answer = {**best, **costs, "weights": str(weights), "rates": rates}
+    answer = {
+        **best,
+        **{key: sum(cost[key] for cost in costs) for key in ("seconds", "flops", "gpu_seconds")},
+        "peak_memory_mb": max(cost["peak_memory_mb"] for cost in costs),
+        "weights": str(weights),
+        "rates": [[one["lr_factor"], one["val_loss_nats"]] for one in tried],
+        "failed_rates": {f"{factor:g}": str(failure) for factor, failure in failed.items()},
+    }
     _write_finished(plan, answer)
     for folder in plan.out.glob("rate-*"):
         shutil.rmtree(folder, ignore_errors=True)
     return answer
 
 
-def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
+def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan, cost: Cost) -> dict[str, Any]:
     """Do one process's part of one training; the first one's answer is the training's."""
-    started = time.monotonic()
     model = build_model(tree, shape, seed=plan.seed, embedding_std=plan.scale.embedding_std)
     init_sha256 = weights_digest(model)
-    result = train_model(model, plan)
+    result = train_model(model, plan, cost)
     if plan.rank.index:
         return {}
     val_loss_nats = validation_loss(model, plan.shards, plan.scale.context)
@@ -158,7 +183,7 @@ def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[str, A
         "n_params": model.n_params(),
         "val_loss_nats": val_loss_nats,
         "shards_hash": plan.shards.hash,
-        "seconds": time.monotonic() - started,
+        **cost.figures(),
         "software": software(),
     }
     _write_finished(plan, answer)

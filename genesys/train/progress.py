@@ -1,4 +1,4 @@
-"""The losses of a training as they come: read late, recorded for whoever waits, thinned out to a curve."""
+"""The losses of a training as they come: read late, recorded for whoever waits, thinned out to a curve; and what it costs."""
 
 from __future__ import annotations
 
@@ -115,3 +115,27 @@ class Stopwatch:
 
     def restart(self) -> None:
         self._checkpointed = time.monotonic()
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a training has cost since this was made; stands also when the training fails.
+
+    Attributes:
+        seconds_before: Spent on steps by earlier processes of this training, up to the checkpoint that was resumed.
+        flops: Of all steps, as `Execution.flops_per_row` counts.
+        gpu_seconds: Of all steps, times cards.
+    """
+
+    seconds_before: float = 0.0
+    flops: float = 0.0
+    gpu_seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self._started
+
+    def figures(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("seconds", "flops", "gpu_seconds", "peak_memory_mb")}

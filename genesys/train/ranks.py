@@ -7,6 +7,7 @@ until they give up.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -121,7 +122,9 @@ def _die_with(parent: int) -> None:
 
 
 def _end(pids: Mapping[int, int]) -> None:
+    """End the ranks that still run; a cage forbids it, and its keeper ends them right after this process."""
     for pipe, pid in pids.items():
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        with contextlib.suppress(PermissionError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
         os.close(pipe)

@@ -25,7 +25,7 @@ from genesys.train.engine import Engine
 from genesys.train.execution import Execution, Means, choose_execution, choose_precision, rows_of_rank
 from genesys.train.guard import N_SMOOTHED, Guard, require_finite
 from genesys.train.loss import NextTokenLoss, token_loss
-from genesys.train.progress import Progress, Readings, Stopwatch
+from genesys.train.progress import Cost, Progress, Readings, Stopwatch
 from genesys.train.schedule import CosineSchedule
 from genesys.train.world import Rank
 
@@ -63,10 +63,9 @@ class TrainingResult:
     """How a training went; losses in nats per token, `curve` of (tokens seen, loss).
 
     Attributes:
-        seconds, tokens_per_s: Of this process's steps, without compiling.
-        flops: Of all steps, as `Execution.flops_per_row` counts.
+        tokens_per_s: Of this process's steps, without compiling.
         mfu: Share of the cards' dense bf16 peak that went into `Execution.model_flops_per_row`; None where none is known.
-        gpu_seconds: Seconds times cards.
+        seconds, flops, gpu_seconds, peak_memory_mb: See `Cost`.
     """
 
     n_steps: int
@@ -89,13 +88,16 @@ class TrainingResult:
     peak_memory_mb: float
 
 
-def train_model(model: GAM, plan: TrainingPlan) -> TrainingResult:
+def train_model(model: GAM, plan: TrainingPlan, cost: Cost | None = None) -> TrainingResult:
     """Train `model` in place by the scale's recipe, resuming from the plan's own checkpoint where there is one.
+
+    Args:
+        cost: Where to keep what it costs, whether it ends well or not.
 
     Raises:
         JobFailed: The guard stopped it, or it does not fit into memory.
     """
-    scale, rank = plan.scale, plan.rank
+    scale, rank, cost = plan.scale, plan.rank, cost or Cost()
     device = rank.join()
     batches = _Batches(plan, device)
     loss = NextTokenLoss(model.to(device), choose_precision(plan.means.precision, device))
@@ -110,10 +112,14 @@ def train_model(model: GAM, plan: TrainingPlan) -> TrainingResult:
     run = _Run(plan, model, engine, device)
     first = run.resume()
     schedule = CosineSchedule(peak_lr=scale.peak_lr, n_steps=scale.n_steps)
-    for step in range(first, scale.n_steps):
-        torch.manual_seed(_stream(plan.seed, step, rank.index))  # random units stay on the trajectory across a kill
-        run.add(*engine.step(batches.rows(step).split(micro), lr=schedule.lr(step)), is_last=step + 1 == scale.n_steps)
-    return _result(run, execution, first, batches.order.n_epochs(scale.n_steps), device)
+    try:
+        for step in range(first, scale.n_steps):
+            torch.manual_seed(_stream(plan.seed, step, rank.index))  # random units stay on the trajectory across a kill
+            rows = batches.rows(step).split(micro)
+            run.add(*engine.step(rows, lr=schedule.lr(step)), is_last=step + 1 == scale.n_steps)
+    finally:
+        run.count(cost, execution, device)
+    return _result(run, execution, first, batches.order.n_epochs(scale.n_steps), device, cost)
 
 
 class _Batches:
@@ -170,6 +176,15 @@ class _Run:
         if is_last:
             self.progress.write(self.watch.rate(self.plan.scale.batch_tokens))
 
+    def count(self, cost: Cost, execution: Execution, device: torch.device) -> None:
+        """Tell what the steps so far have cost."""
+        scale = self.plan.scale
+        n_rows = len(self.progress.losses) * scale.batch_tokens // scale.context
+        cost.seconds_before, cost.flops = self.seconds_before, float(execution.flops_per_row) * n_rows
+        n_cards = self.plan.rank.count if device.type == "cuda" else 0
+        cost.gpu_seconds = (self.seconds_before + self.watch.seconds) * n_cards
+        cost.peak_memory_mb = peak_memory_mb(device)
+
     def _take(self, *, all_of_them: bool) -> bool:
         is_due = False
         for reading in self._readings.take(all_of_them=all_of_them):
@@ -199,28 +214,29 @@ class _Run:
             save_weights(self._model, folder / "weights.safetensors", design_id=self.plan.design_id)
 
 
-def _result(run: _Run, execution: Execution, first: int, n_epochs: float, device: torch.device) -> TrainingResult:
+def _result(
+    run: _Run, execution: Execution, first: int, n_epochs: float, device: torch.device, cost: Cost
+) -> TrainingResult:
     scale, n_ranks = run.plan.scale, run.plan.rank.count
-    n_rows = scale.n_steps * scale.batch_tokens // scale.context
     rows_per_s = run.watch.rate(scale.batch_tokens) / scale.context
     peak = peak_flops(device)
     chosen = asdict(execution)
-    model_flops_per_row = chosen.pop("model_flops_per_row")
+    model_flops_per_row, _ = chosen.pop("model_flops_per_row"), chosen.pop("flops_per_row")
     return TrainingResult(
         n_steps=scale.n_steps,
         n_tokens=scale.n_steps * scale.batch_tokens,
         n_epochs=n_epochs,
         n_resumed_steps=first,
         n_processes=n_ranks,
-        seconds=run.watch.seconds,
         tokens_per_s=run.watch.rate(scale.batch_tokens),
         train_loss_nats=float(np.mean(run.progress.losses[-N_SMOOTHED:])),
         curve=run.progress.curve(),
-        flops=float(chosen.pop("flops_per_row")) * n_rows,
-        gpu_seconds=(run.seconds_before + run.watch.seconds) * n_ranks if device.type == "cuda" else 0.0,
         mfu=model_flops_per_row * rows_per_s / (peak * n_ranks) if peak else None,
-        peak_memory_mb=peak_memory_mb(device),
         **chosen,
+        seconds=cost.seconds,
+        flops=cost.flops,
+        gpu_seconds=cost.gpu_seconds,
+        peak_memory_mb=cost.peak_memory_mb,
     )
 
 

@@ -99,5 +99,8 @@ def test_bad_requests_are_refused() -> None:
         Means(precision="fp8")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="compile 'maybe'"):
         Means(compile="maybe")  # type: ignore[arg-type]
+    for share in (0.0, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match="expected a number above 0 and up to 1"):
+            Means(gpu_share=share)
     with pytest.raises(ConfigError, match="on 3 processes: a batch has 8 rows"):
         rows_of_rank(8, 3)

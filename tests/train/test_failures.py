@@ -117,6 +117,14 @@ def test_a_unit_cannot_pass_its_error_off_as_the_hosts() -> None:
     assert failure_or_error(caught(forge, "<unit Odd 123>")).cause == "error"
 
 
+def test_a_unit_cannot_pass_its_error_off_as_that_of_a_lost_process() -> None:
+    def forge() -> None:
+        raise RuntimeError("NCCL error: Connection closed by peer")
+
+    assert failure_or_error(caught(forge, "<unit Odd 123>")).cause == "error"
+    assert failure_or_error(caught(forge, "engine.py")).cause == "infrastructure"
+
+
 def test_memory_and_failures_keep_their_causes() -> None:
     memory = failure_of(caught(lambda: torch.ones(1 << 50), "<unit Odd 123>"))
     assert memory is not None and memory.cause == "out-of-memory"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from genesys.gau.library import seed_design
 from genesys.ladder import CPU_SCALES
@@ -62,3 +63,6 @@ def test_a_micro_batch_is_found_that_fits(tmp_path: Path, trainings: Trainings) 
     scale = asdict(CPU_SCALES[0]) | {"context": 1024, "batch_tokens": 2**20, "n_tokens": 2**21}
     answer = trainings.run(request(tmp_path, "probe", scale=scale, memory_mb=2000, compile="off"))
     assert 1 <= answer["micro_batch_rows"] < 1024 and answer["peak_memory_mb"] <= 2000
+    share = 2000 * 2**20 / torch.cuda.get_device_properties(0).total_memory
+    shared = trainings.run(request(tmp_path, "shared", scale=scale, gpu_share=share, compile="off"))
+    assert shared["micro_batch_rows"] == answer["micro_batch_rows"] and shared["peak_memory_mb"] <= 2000

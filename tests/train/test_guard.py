@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genesys.errors import JobFailed
+from genesys.errors import ConfigError, JobFailed
 from genesys.train.guard import SPIKE_STEPS, Guard, require_finite
 
 N_STEPS = 200
@@ -79,6 +79,26 @@ def test_guard_refuses_what_is_not_finite(value: float) -> None:
     assert end([1.0, value], GUARD) == ("non-finite", 1)
     with pytest.raises(JobFailed, match="gradient norm of step 0"):
         GUARD.check([1.0], value)
+
+
+@pytest.mark.parametrize("at", [0, 40])
+def test_a_rule_that_cannot_be_computed_is_not_met(at: int) -> None:
+    """Losses that another process left behind come unchecked: NaN before the recent ones, and among them."""
+    losses = [1.0] * (SPIKE_STEPS + 40)
+    losses[at] = float("nan")
+    with pytest.raises(JobFailed) as caught:
+        GUARD.check(losses, 1.0)
+    assert caught.value.cause == "spike"
+    guard = Guard(n_steps=40, batch_tokens=64, reference_curve=[(64, 1.0)])
+    with pytest.raises(JobFailed) as caught:
+        guard.check([float("nan")] * 20 + [1.0], 1.0)
+    assert caught.value.cause == "diverged"
+
+
+@pytest.mark.parametrize("point", [(64.0, float("nan")), (float("inf"), 1.0)])
+def test_a_reference_that_is_not_finite_is_refused(point: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="reference_curve: it has the point"):
+        Guard(n_steps=N_STEPS, batch_tokens=64, reference_curve=[(32.0, 2.0), point])
 
 
 def test_guard_lets_large_numbers_pass() -> None:

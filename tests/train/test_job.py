@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import asdict
@@ -97,7 +98,10 @@ def test_a_training_killed_again_and_again_resumes_to_the_same_trajectory(
         time.sleep(rng.random() * 0.02)  # in the middle of a step, a pickle, a rename
         os.kill(pid, signal.SIGKILL)
         n_kills += trainings.wait() is None
+    state = max((tmp_path / "killed").glob("checkpoint-*")) / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"seconds": 1000.0}))
     resumed = trainings.run(ask)
+    assert 1000 < resumed["seconds"] < 2000, "what was spent before counts"
     assert n_kills == 3 and 2 < resumed["n_resumed_steps"] < 50
     assert resumed["curve"] == whole["curve"] and len(whole["curve"]) == 50
     assert resumed["weights_sha256"] == whole["weights_sha256"]
@@ -128,6 +132,22 @@ def test_the_best_rate_of_a_grid_is_kept_at_the_cost_of_all(tmp_path: Path, trai
         "progress.jsonl",
     }
     assert trainings.run(ask) == grid
+
+
+def test_rates_at_which_the_losses_run_away_are_named_and_cost(tmp_path: Path, trainings: Trainings) -> None:
+    tree = unit("return X * self.weight / (self.weight.abs().max() < 1.5), {}")
+    scale = asdict(SCALE) | {"n_tokens": 64 * 20}
+    alone = trainings.run(request(tmp_path, "alone", tree, scale=scale))
+    grid = trainings.run(request(tmp_path, "grid", tree, scale=scale | {"lr_grid": [1.0, 30.0]}))
+    assert grid["rates"] == [[1.0, alone["val_loss_nats"]]] and list(grid["failed_rates"]) == ["30"]
+    found = re.search(r"the loss of step (\d+) is nan", grid["failed_rates"]["30"])
+    assert found and grid["flops"] == pytest.approx(alone["flops"] * (1 + (int(found[1]) + 1) / 20))
+
+
+def test_a_grids_time_is_shared_out(tmp_path: Path, trainings: Trainings) -> None:
+    ask = request(tmp_path, "grid", scale=asdict(SCALE) | {"lr_grid": [0.5, 1.0, 2.0, 3.0]}, limit_s=0.004)
+    with pytest.raises(JobFailed, match=r"expected at most 0\.001"):
+        trainings.run(ask)
 
 
 def step_on_disk(folder: Path) -> int:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from genesys.errors import JobFailed
+from genesys.sandbox import ForkCage, Policy
 from genesys.train.ranks import run_ranks
 from genesys.train.world import Rank
+from tests.train.test_job import request, unit
 
 
 def tell(folder: Path, rank: Rank) -> None:
@@ -62,3 +64,28 @@ def test_the_one_to_blame_is_named_not_the_one_who_noticed(tmp_path: Path) -> No
 
     with pytest.raises(JobFailed, match="too large"):
         run_ranks(work, 2, tmp_path / "store")
+
+
+STUCK = """
+import time
+self.n += 1
+if self.n > 5:
+    if torch.distributed.get_rank():
+        raise MemoryError("too large")
+    time.sleep(60)
+return X * self.weight, {}
+""".strip()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_in_a_cage_where_no_process_may_end_another_the_cause_is_still_the_designs(tmp_path: Path) -> None:
+    """One process fails and the other hangs in its forward pass."""
+    ask = request(tmp_path, "out", tree=unit(STUCK), n_processes=2)
+    out = Path(ask["out"])
+    out.mkdir()
+    shards = tuple(str(path) for path in Path(ask["shards"]).glob("*"))
+    policy = Policy(deadline_s=60, loopback=True, readable=shards, writable=(str(out),))
+    async with ForkCage(preload=("deepspeed", "genesys.train.job")) as cage:
+        with pytest.raises(JobFailed, match="MemoryError: too large") as caught:
+            await cage.run("genesys.train.job:train", ask, policy)
+    assert caught.value.cause == "out-of-memory"
