@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ SUITE = Path(__file__).with_suffix(".yaml")
 SCALE = replace(CPU_SCALES[-1], probes=(), suite=str(SUITE))
 TASKS = ("blimp", "lambada_openai", "hellaswag")
 Z_95 = 1.96
+NGRAM = "5-gram"
 
 
 def untrained(name: str, scale: Scale, vocab_size: int) -> LocalModel:
@@ -76,27 +77,31 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tokenizer", default="bpe:4096")
     parser.add_argument("--out", type=Path, default=Path("runs/real-text"))
+    parser.add_argument("--models", nargs="+", choices=(*SEED_NAMES, NGRAM), default=(*SEED_NAMES, NGRAM))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     shards = prepare_shards(arguments.corpus, Path.home() / ".cache" / "genesys", tokenizer=arguments.tokenizer)
-    cases = [Case(name=name, tree=seed_design(name), scale=SCALE, seed=0) for name in SEED_NAMES]
-    trained = asyncio.run(verify_all(cases, shards, arguments.out, tasks_data=str(arguments.data.absolute())))
     print("| model | test bits/byte | " + " | ".join(f"{task} accuracy | {task} prob" for task in TASKS) + " |")
-    print("|---" * 8 + "|")
-    for name in SEED_NAMES:
-        print(row(name, trained[name][SCALE.name]["0"]), flush=True)
-    for name in SEED_NAMES:
-        print(
-            row(
-                f"{name}, untrained", figures(untrained(name, SCALE, shards.vocab_size), shards, SCALE, arguments.data)
-            ),
-            flush=True,
-        )
+    print("|---" * 8 + "|", flush=True)
+    for name in arguments.models:
+        if name != NGRAM:
+            case = Case(name=name, tree=seed_design(name), scale=SCALE, seed=0)
+            data = str(arguments.data.absolute())
+            trained = asyncio.run(verify_all([case], shards, arguments.out / name, n_workers=1, tasks_data=data))
+            print(row(name, trained[name][SCALE.name]["0"]), flush=True)
+        for label, model in baselines(name, shards):
+            print(row(label, figures(model, shards, SCALE, arguments.data)), flush=True)
+    return 0
+
+
+def baselines(name: str, shards: Shards) -> Iterator[tuple[str, TokenModel]]:
+    """The untrained copy of a seed; or the n-gram models."""
+    if name != NGRAM:
+        yield f"{name}, untrained", untrained(name, SCALE, shards.vocab_size)
+        return
     tokens = np.asarray(shards.tokens("train")[:], dtype=np.int64)
     for label, counted in (("the same tokens", tokens[: SCALE.n_tokens]), ("the whole train split", tokens)):
-        model = ngram_model(counted, vocab_size=shards.vocab_size, context=SCALE.context)
-        print(row(f"5-gram, {label}", figures(model, shards, SCALE, arguments.data)), flush=True)
-    return 0
+        yield f"5-gram, {label}", ngram_model(counted, vocab_size=shards.vocab_size, context=SCALE.context)
 
 
 if __name__ == "__main__":

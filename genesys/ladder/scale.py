@@ -67,6 +67,11 @@ class Scale:
             raise ConfigError(
                 f"Cannot use scale {self.name!r}: lr_grid is {list(self.lr_grid)}; expected multipliers above 0, at most 100."
             )
+        if not self.peak_lr * max(self.lr_grid) < 1:
+            raise ConfigError(
+                f"Cannot use scale {self.name!r}: peak_lr times the largest of lr_grid is "
+                f"{self.peak_lr * max(self.lr_grid):g}; expected below 1."
+            )
         if not 0 < self.embedding_std <= 10:
             raise ConfigError(
                 f"Cannot use scale {self.name!r}: embedding_std is {self.embedding_std}; expected above 0, at most 10."
