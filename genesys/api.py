@@ -472,22 +472,29 @@ def verify(
         scale: Of the configuration's ladder or of one that ships; the ladder's lowest by default.
         config: Says what a run with it would verify by: corpus, tokenizer, benchmarks, threads, cage.
         processes: That train together, one a card.
-        out: Where the weights and the report stay; the same call goes on there after an interruption. A temporary
-            folder, removed afterwards, by default.
+        out: Where the weights and the report stay; the same call goes on there after an interruption, and gives the
+            report that is there once it has ended. A temporary folder, removed afterwards, by default.
         on_progress: Called with what is under way: "prepare" (data), "check", then the stages of a verification.
 
     Raises:
-        ConfigError: The design does not pass the checker's shape stage, or `out` is another design's.
+        ConfigError: The design does not pass the checker's shape stage, the processes cannot share a batch evenly, or
+            `out` is another verification's.
         JobFailed: The verification failed; the cause says why.
     """
     from cluster.spawn import cache_folder
     from genesys.train.data.shards import prepare_shards
     from genesys.verification import VerificationProgress, VerificationRequest
-    from genesys.verification.alone import DEADLINE_S, size_at, verify_alone
+    from genesys.verification.alone import DEADLINE_S, finished, size_at, verify_alone
 
     by = config or RunConfig()
     ladder = by.resolved_ladder()
     tree, found = load_design(reference), find_scale(scale or ladder.names[0], ladder)
+    n_rows = found.batch_tokens // found.context
+    if processes < 1 or n_rows % processes:
+        raise ConfigError(
+            f"Cannot verify at {found.name} with --processes {processes}: a batch has {n_rows} rows there; expected a "
+            f"number that divides {n_rows}."
+        )
     on_progress(VerificationProgress(stage="prepare"))
     shards = prepare_shards(by.corpus, cache_folder(), by.tokenizer)
 
@@ -507,7 +514,7 @@ def verify(
             deadline_s=DEADLINE_S,
             memory_mb=by.verifiers.memory_mb,
         )
-        return await verify_alone(request, cage, on_progress=on_progress)
+        return finished(request) or await verify_alone(request, cage, on_progress=on_progress)
 
     return _verify_in_folder(run, out, by.sandbox.require)
 

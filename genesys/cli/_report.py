@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from genesys.cli._curve import draw_curve
+from genesys.cli._output import printable
+from genesys.errors import ConfigError
 from genesys.verification.report import loss_curve
 
 _CURVE_WIDTH = 78
@@ -26,11 +32,15 @@ def _parts(report: Mapping[str, Any], name: str, *, ascii_only: bool, width: int
     metrics, details, give_or_take = report["metrics"], report["details"], "+-" if ascii_only else "±"
     yield Text(f"{name or report['design_id'][:12]} at {report['scale']}, seed {report['seed']}", style="bold")
     yield Text(_sizes(report))
+    yield Text(f"Data: {_data(report)}")
     yield _text_table(metrics, give_or_take)
+    groups = _groups(report)
     if questions := _questions(metrics):
-        yield _question_table(metrics, questions, give_or_take)
-    for task, reason in details.get("benchmarks", {}).get("absent", {}).items():
-        yield Text(f"Absent: {task} ({reason})")
+        yield _question_table(metrics, questions, groups, give_or_take)
+        if any(f"{name}_majority" in metrics for name in questions):
+            yield Text("chance: of a blind guess; majority: of always giving the commonest right answer.")
+    for line in _absent(details.get("benchmarks", {}).get("absent", {}), groups):
+        yield Text(line)
     if rates := details.get("train", {}).get("rates"):
         yield Text(f"Learning rates tried: {_rates(rates, report['config']['scale']['peak_lr'])}.")
     yield Text(f"Cost: {_cost(report)}.")
@@ -51,6 +61,19 @@ def _sizes(report: Mapping[str, Any]) -> str:
     return text + (f", context {scale['context']:,}" if scale else "")
 
 
+def _data(report: Mapping[str, Any]) -> str:
+    """Corpus and tokenizer, as the shards say where they are still there; the data's hash."""
+    known = f"SHA-256 {report['data_hash'][:12]}"
+    try:
+        text = (Path(report["config"]["shards"]) / "manifest.json").read_bytes()
+        manifest = json.loads(text)
+        if hashlib.sha256(text).hexdigest() == report["data_hash"]:
+            return printable(f"{manifest['corpus']}, tokenizer {manifest['tokenizer']}, {known}")
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # gone, or of another format
+    return known
+
+
 def _text_table(metrics: Mapping[str, float], give_or_take: str) -> Table:
     table = _table("Held-out text", f"trained {give_or_take} 95%", "unigram", "untrained")
     bits, unigram, nats, untrained = (
@@ -67,15 +90,62 @@ def _questions(metrics: Mapping[str, float]) -> list[str]:
     return sorted(key for key in metrics if key.startswith(("probe_", "task_")) and f"{key}_chance" in metrics)
 
 
-def _question_table(metrics: Mapping[str, float], names: list[str], give_or_take: str) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A group of tasks of which some are absent."""
+
+    n_asked: int
+    absent: Sequence[str]
+
+    @property
+    def n_members(self) -> int:
+        return self.n_asked + len(self.absent)
+
+
+def _groups(report: Mapping[str, Any]) -> dict[str, _Group]:
+    """The groups of a suite that lack members, by name: a member's name begins with its group's."""
+    suite = report["details"].get("benchmarks", {})
+    tasks, absent = suite.get("tasks", {}), list(suite.get("absent", {}))
+    names = {*tasks, *_entries(report["config"].get("scale", {}).get("suite", ""))} if absent else set()
+    members: dict[str, list[str]] = {}
+    for task in absent:
+        if found := max((name for name in names if task.startswith(f"{name}_")), key=len, default=""):
+            members.setdefault(found, []).append(task)
+    return {name: _Group(len((tasks.get(name) or {}).get("members") or {}), found) for name, found in members.items()}
+
+
+def _entries(suite: str) -> list[str]:
+    """What a suite asks, tasks and groups; nothing where it is gone."""
+    from genesys.evaluate.harness import load_suite
+
+    try:
+        return [entry.task for entry in load_suite(suite).tasks]
+    except ConfigError:
+        return []
+
+
+def _absent(reasons: Mapping[str, str], groups: Mapping[str, _Group]) -> Iterator[str]:
+    """One line for each group that lacks members, and for each task that is absent itself."""
+    for name, group in groups.items():
+        first = group.absent[0]
+        yield f"Absent: {len(group.absent)} of {group.n_members} of {name}, the first {first} ({reasons[first]})"
+    grouped = {task for group in groups.values() for task in group.absent}
+    yield from (f"Absent: {task} ({reason})" for task, reason in reasons.items() if task not in grouped)
+
+
+def _question_table(
+    metrics: Mapping[str, float], names: list[str], groups: Mapping[str, _Group], give_or_take: str
+) -> Table:
     """Shares of right answers beside what a guess and a constant answer reach, and the likelihood of the right ones."""
     columns = {"_majority": "majority", "_prob": f"p(right) {give_or_take} 95%"}
     used = {end: title for end, title in columns.items() if any(f"{name}{end}" in metrics for name in names)}
     table = _table("Probes and tasks", f"right {give_or_take} 95%", "chance", *used.values())
     for name in names:
         kind, _, what = name.partition("_")
+        group = groups.get(what) if kind == "task" else None
+        part = f" ({group.n_asked} of {group.n_members})" if group else ""
         table.add_row(
-            f"{kind} {what}", *(_shown(metrics, f"{name}{end}", give_or_take) for end in ("", "_chance", *used))
+            f"{kind} {what}{part}", *(_shown(metrics, f"{name}{end}", give_or_take) for end in ("", "_chance", *used))
         )
     return table
 
@@ -109,7 +179,10 @@ def _cost(report: Mapping[str, Any]) -> str:
         said.append(f"{cost['flops']:.3g} FLOPs")
     said.append(f"{report['seconds']:,.1f} s")
     if "seconds" in cost:
-        said[-1] += f", {cost['seconds']:,.1f} s of them training"
+        whole = cost["seconds"] <= report["seconds"]
+        said[-1] += (
+            f", {cost['seconds']:,.1f} s of them training" if whole else f" after {cost['seconds']:,.1f} s of training"
+        )
     if cost.get("gpu_seconds"):
         said.append(f"{cost['gpu_seconds']:,.1f} GPU-seconds")
     if cost.get("peak_memory_mb"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,33 +30,49 @@ def command(
 ) -> None:
     """Write a design as one Python file that needs torch alone, or its results to an experiment tracker."""
     from genesys.api import open_run
+    from genesys.errors import ConfigError, suggest
+    from genesys.tracking import TRACKERS
 
+    known = ("py", *TRACKERS)
+    if to not in known:
+        raise ConfigError(f"Cannot export to {to!r}; expected {', '.join(known)}.{suggest(to.lower(), known)}")
     opened = open_run(run)
     answer, said = _to_python(opened, design, scale, out) if to == "py" else _to_tracker(opened, design, scale, out, to)
     print_json(answer) if as_json else typer.echo(said)
 
 
+@contextmanager
+def _writing_to(path: Path, expected: str) -> Iterator[None]:
+    from genesys.errors import ConfigError
+
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigError(f"Cannot export to {str(path)!r}: {why}; expected {expected}. Give another --out.") from error
+
+
 def _to_python(run: Run, design: str, scale: str | None, out: Path | None) -> tuple[dict[str, Any], str]:
     found = run.design(design)
     path = out or Path(f"{found.name}.py")
-    path.write_text(found.source(scale), encoding="utf-8")
+    source = found.source(scale)
+    with _writing_to(path, "a file in a folder that is there"):
+        path.write_text(source, encoding="utf-8")
     said = f"Wrote {path}. In Python: from {path.stem.replace('-', '_')} import build; model = build()"
     return {"design": found.id, "path": str(path)}, said
 
 
 def _to_tracker(run: Run, design: str, scale: str | None, out: Path | None, tracker: str) -> tuple[dict[str, Any], str]:
-    from genesys.errors import ConfigError, suggest
-    from genesys.tracking import TRACKERS, track, tracked_report
+    from genesys.errors import ConfigError
+    from genesys.tracking import track, tracked_report
 
-    if tracker not in TRACKERS:
-        known = ("py", *TRACKERS)
-        raise ConfigError(f"Cannot export to {tracker!r}; expected {', '.join(known)}.{suggest(tracker, known)}")
     record = run.record(design)
     runs = [r for r in record.runs if r.outcome == "committed" and scale in (None, r.scale)]
     if not runs:
         where = f" at scale {scale!r}" if scale else ""
         raise ConfigError(f"Cannot export {record.name!r} of run {run.name!r}: it was not verified{where}.")
     reports = [tracked_report(run.report(record.id, r.scale, r.seed), run=run.name, design=record.name) for r in runs]
-    place, look = track(reports, tracker, out)
+    with _writing_to(out or Path(), "a folder"):
+        place, look = track(reports, tracker, out)
     answer = {"design": record.id, "to": tracker, "place": place, "verifications": [report.name for report in reports]}
     return answer, f"Wrote {len(reports)} verification(s) of {record.name} to {place}. Next: {look}"

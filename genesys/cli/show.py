@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from genesys.api import Run
     from genesys.evolution import DesignRecord
+    from genesys.verification import VerificationReport
+
+_N_NAMED = 12
 
 
 def command(
@@ -29,47 +32,85 @@ def command(
 ) -> None:
     """Show one design: where it comes from, its units, its results; or one verification's report."""
     if design is None:
-        _show_report(Path(run), check=check, as_json=as_json)
+        _show_report(run, scale=scale, seed=seed, check=check, as_json=as_json)
         return
     from genesys.api import open_run
 
     opened = open_run(run)
     record, tree = opened.record(design), opened.design(design).tree
+    verified = any(r.outcome == "committed" for r in record.runs)
+    wanted = check or scale is not None or seed is not None
+    report = opened.report(design, scale, seed) if wanted or verified else None
+    console = make_console()
     if as_json:
         print_json(_as_json(record) | tree.to_json())
-        return
-    console = make_console()
-    _print_origin(opened, record)
-    _print_tree(tree)
-    _print_runs(record, console)
-    if scale is not None or seed is not None or any(r.outcome == "committed" for r in record.runs):
+    else:
+        _print_origin(opened, record)
+        _print_tree(tree)
+        _print_runs(record, console)
+    if report is not None and not as_json:
         from genesys.cli._report import print_report
 
         console.print()
-        print_report(opened.report(design, scale, seed), console, name=record.name)
+        print_report(report, console, name=record.name)
         typer.echo(f"Do it again and compare: genesys verify --reproduce {run} {record.name}")
-    if source:
+    if source and not as_json:
         from genesys.gau import compose
 
         typer.echo(compose(tree))
+    if check and report is not None:
+        from genesys.verification.report import report_from_json
+
+        _check(report_from_json(report))
 
 
-def _show_report(path: Path, *, check: bool, as_json: bool) -> None:
+def _show_report(run: str, *, scale: str | None, seed: int | None, check: bool, as_json: bool) -> None:
     from genesys.cli._report import print_report
     from genesys.errors import ConfigError
     from genesys.verification.report import REPORT_FILE, read_report, report_to_json
 
-    if path.is_dir() and not (path / REPORT_FILE).exists():
+    path = Path(run)
+    folder = path if path.exists() else Path("runs") / run
+    if folder.is_dir() and not (folder / REPORT_FILE).exists():
+        raise ConfigError(f"Cannot show {run!r}: it holds no {REPORT_FILE}. {_designs(folder, run)}")
+    report = read_report(path)
+    if scale not in (None, report.scale) or seed not in (None, report.seed):
+        asked = ", ".join([*([f"scale {scale!r}"] if scale else []), *([] if seed is None else [f"seed {seed}"])])
         raise ConfigError(
-            f"Cannot show {str(path)!r}: it holds no {REPORT_FILE}. To show a design of a run, name the design too."
+            f"Cannot show {run!r} of {asked}: its report is of scale {report.scale!r}, seed {report.seed}. "
+            f"Leave the options out."
         )
-    report = read_report(path, check_weights=check)
-    if as_json:
-        print_json(report_to_json(report))
-        return
-    print_report(report_to_json(report), make_console())
+    print_json(report_to_json(report)) if as_json else print_report(report_to_json(report), make_console())
     if check:
-        typer.echo("Checked: the weights file is the one that was trained and evaluated, and of this design.")
+        _check(report)
+
+
+def _designs(folder: Path, run: str) -> str:
+    """How to show a design of a run, and which it has."""
+    from genesys.api import open_run
+    from genesys.storage import RunStore
+
+    if not RunStore(folder).exists:
+        return "Give the folder of a run or of a verification."
+    names = [record.name for record in open_run(folder).tree]
+    listed = ", ".join(names[:_N_NAMED]) + (f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else "")
+    return f"To show a design: genesys show {run} DESIGN; it has {listed or 'none yet'}."
+
+
+def _check(report: VerificationReport) -> None:
+    """Hold a report against its weights and say so; ends the command with 1 if it does not hold, or cannot be checked."""
+    from genesys.errors import JobFailed
+    from genesys.verification.report import check_report
+
+    if not report.weights or not Path(report.weights).exists():
+        typer.echo(f"Not checked: the weights are gone{f' ({report.weights})' if report.weights else ''}.", err=True)
+        raise typer.Exit(1)
+    try:
+        check_report(report)
+    except JobFailed as failure:
+        typer.echo(f"genesys: {failure}", err=True)
+        raise typer.Exit(1) from failure
+    typer.echo("Checked: the weights file is the one that was trained and evaluated, and of this design.", err=True)
 
 
 def _print_origin(opened: Run, record: DesignRecord) -> None:

@@ -47,20 +47,39 @@ def command(
     """Pre-train and evaluate one design at one scale; interrupt it safely with Ctrl-C."""
     try:
         if reproduce is not None:
+            _refuse_beside_reproduce(
+                config=config, corpus=corpus, tokenizer=tokenizer, threads=threads, probes=probes,
+                processes=None if processes == 1 else processes,
+            )  # fmt: skip
             compared = _reproduce(reproduce, design, scale=scale, seed=seed, out=out)
             print_json(compared.to_json()) if as_json else print_reproduction(compared, design)
             sys.exit(0 if compared.holds else 1)
         by = _config(config, corpus=corpus, tokenizer=tokenizer, threads=threads, probes=probes)
         report = _verify(design, scale, by, seed=seed or 0, processes=processes, out=out)
     except KeyboardInterrupt:
-        kept = (
-            f"what is trained stays in {out}; the same command goes on there"
-            if out
-            else "nothing is kept without --out"
-        )
-        typer.echo(f"\nInterrupted; {kept}.", err=True)
+        typer.echo(f"\nInterrupted; {_kept(out)}.", err=True)
         sys.exit(130)
     _print_report(report, design, as_json=as_json)
+
+
+def _refuse_beside_reproduce(**given: Any) -> None:
+    from genesys.errors import ConfigError
+
+    said = [f"--{name}" for name, value in given.items() if value is not None]
+    if said:
+        raise ConfigError(
+            f"Cannot use {', '.join(said)} with --reproduce: the run's own settings are used again. Leave it out."
+        )
+
+
+def _kept(out: Path | None) -> str:
+    """What there is to go on from after an interruption."""
+    from genesys.verification.alone import what_is_kept
+
+    if out is None:
+        return "nothing is kept without --out"
+    kept = what_is_kept(out)
+    return f"{kept} is kept in {out}; the same command goes on there" if kept else "nothing trained yet is kept"
 
 
 def _config(path: Path | None, *, threads: int | None, probes: bool | None, **settings: str | None) -> RunConfig:
@@ -79,12 +98,26 @@ def _verify(design: str, scale: str | None, by: RunConfig, *, out: Path | None, 
     from genesys.api import find_scale, verify
     from genesys.cli._verifying import verification_display
 
-    ladder, ended = by.resolved_ladder(), _ended(out)
+    ladder, ended, reported = by.resolved_ladder(), _ended(out), _reported(out)
     n_tokens = find_scale(scale or ladder.names[0], ladder).n_tokens
     with verification_display(make_console(stderr=True), n_tokens=n_tokens) as show:
         report = verify(design, scale, config=by, out=out, on_progress=show, **settings)
-    _say_what_was_kept(report, out, ended)
+    if reported is not None and _reported(out) == reported:
+        typer.echo(
+            f"Verified in {out} before: this is the report from there, its weights unchanged. Remove its report.json to "
+            f"evaluate them anew.", err=True,
+        )  # fmt: skip
+    else:
+        _say_what_was_kept(report, out, ended)
     return report
+
+
+def _reported(out: Path | None) -> int | None:
+    """When the report in a folder was written, if there is one."""
+    from genesys.verification.report import REPORT_FILE
+
+    path = out / REPORT_FILE if out else None
+    return path.stat().st_mtime_ns if path and path.is_file() else None
 
 
 def _ended(out: Path | None) -> set[int]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from genesys.errors import ConfigError, suggest
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 """Counts changes of the evaluation that move figures, be it in their last digits."""
 RECIPE_VERSION = 2
 """Counts changes of the training code that move losses; part of `recipe_hash`."""

@@ -94,3 +94,16 @@ def test_a_client_that_is_not_there_is_named(run: Path, tracker: str, tmp_path: 
 def test_what_was_not_verified_is_not_exported(run: Path) -> None:
     assert "it was not verified at scale 'cpu-9'" in str(export(run, "--to", "wandb", "--scale", "cpu-9").exception)
     assert "Did you mean 'wandb'?" in str(export(run, "--to", "wanb").exception)
+
+
+def test_a_python_file_needs_a_place(run: Path, tmp_path: Path) -> None:
+    for place, why in (("none/gpt.py", "No such file or directory"), (".", "Is a directory")):
+        failed = str(export(run, "--out", place).exception)
+        assert f"Cannot export to {place!r}: {why}; expected a file in a folder that is there" in failed
+    assert export(run, "--out", "gpt.py").exit_code == 0 and "def build(" in (tmp_path / "gpt.py").read_text()
+
+
+@needs("tensorboard")
+def test_a_trackers_folder_is_no_file(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "Cannot export to 'file'" in str(export(run, "--to", "tensorboard", "--out", "file").exception)

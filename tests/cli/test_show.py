@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,68 @@ def test_a_report_as_json_and_checked(folder: Path) -> None:
     make_weights(folder / "training" / "weights.safetensors", value=0.0)
     assert genesys(str(folder)).exit_code == 0
     broken = genesys(str(folder), "--check")
-    assert broken.exit_code != 0 and "the SHA-256 of 'weights.safetensors'" in str(broken.exception)
+    assert broken.exit_code == 1 and "the SHA-256 of 'weights.safetensors'" in broken.output
+    (folder / "training" / "weights.safetensors").unlink()
+    gone = genesys(str(folder), "--check")
+    assert gone.exit_code == 1 and "Not checked: the weights are gone" in gone.output
+
+
+def test_a_runs_report_is_checked_too(run: Path, tmp_path: Path) -> None:
+    held = genesys(str(run), "gpt", "--scale", "cpu-1", "--check")
+    assert held.exit_code == 0 and "Checked: the weights file is the one" in held.output
+    make_weights(tmp_path / "w1" / "training" / "weights.safetensors", value=0.0)
+    broken = genesys(str(run), "gpt", "--scale", "cpu-1", "--check", "--json")
+    assert broken.exit_code == 1 and "the SHA-256 of 'weights.safetensors'" in broken.output
+
+
+def test_a_run_alone_names_its_designs_by_folder_and_by_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for reference in (str(run), "one-1"):
+        said = f"it holds no report.json. To show a design: genesys show {reference} DESIGN; it has gpt."
+        assert said in str(genesys(reference).exception)
+
+
+def test_nothing_is_shown_before_a_mistake(run: Path, folder: Path) -> None:
+    for arguments in ((str(run), "gpt", "--scale", "cpu-9"), (str(folder / "report.json"), "--scale", "cpu-9")):
+        failed = genesys(*arguments)
+        assert failed.exit_code != 0 and not failed.output and "'cpu-9'" in str(failed.exception)
+
+
+def printed(report: dict[str, Any], folder: Path) -> str:
+    with (folder / "out").open("w+", encoding="utf-8") as file:
+        print_report(report, Console(file=file, width=100))
+        file.seek(0)
+        return file.read()
+
+
+def test_absent_members_are_counted_by_group(tmp_path: Path) -> None:
+    report = report_to_json(make_report(tmp_path))
+    absent = {f"blimp_{i}": f"no file {i}" for i in range(33)} | {"blimp_supplement_hypernym": "none", "piqa": "gone"}
+    members = {f"blimp_there_{i}": {} for i in range(34)}
+    report["config"]["scale"]["suite"] = "cpu"
+    report["details"]["benchmarks"] |= {"absent": absent, "tasks": {"blimp": {"members": members}}}
+    said = printed(report, tmp_path)
+    assert "task blimp (34 of 67)" in said and "Absent: 33 of 67 of blimp, the first blimp_0 (no file 0)" in said
+    assert "Absent: 1 of 1 of blimp_supplement, the first blimp_supplement_hypernym (none)" in said
+    assert "Absent: piqa (gone)" in said and said.count("Absent:") == 3
+
+
+def test_corpus_and_tokenizer_are_said_while_their_shards_are_there(tmp_path: Path) -> None:
+    report = report_to_json(make_report(tmp_path))
+    assert "Data: SHA-256 dddddddddddd\n" in printed(report, tmp_path)
+    manifest = json.dumps({"corpus": "python-docs", "tokenizer": "bytes"}).encode()
+    (tmp_path / "manifest.json").write_bytes(manifest)
+    report["config"]["shards"] = str(tmp_path)
+    assert "python-docs" not in printed(report, tmp_path), "other data of the same place"
+    report["data_hash"] = hashlib.sha256(manifest).hexdigest()
+    assert "Data: python-docs, tokenizer bytes, SHA-256" in printed(report, tmp_path)
+
+
+def test_no_part_of_the_cost_is_larger_than_the_whole(tmp_path: Path) -> None:
+    report = report_to_json(replace(make_report(tmp_path), seconds=5.0))
+    assert "5.0 s after 9.0 s of training" in printed(report, tmp_path)
 
 
 def test_a_design_shows_its_verifications_and_its_highest_report(run: Path) -> None:
@@ -94,7 +156,7 @@ def test_hostile_words_do_not_reach_the_terminal(tmp_path: Path) -> None:
     [
         (("{run}", "gpt", "--scale", "cpu-3"), "Cannot show 'gpt' at scale 'cpu-3': it was not verified there"),
         (("{run}", "gpt", "--seed", "7"), "Cannot show 'gpt' with seed 7: it was not verified there"),
-        (("{run}",), "it holds no report.json. To show a design of a run, name the design too"),
+        (("{run}",), "it holds no report.json. To show a design: genesys show"),
         (("none.json",), "Cannot read report 'none.json': No such file or directory"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from genesys.cli import app
+from genesys.verification.alone import what_is_kept
 from genesys.verification.report import read_report
 
 
@@ -24,6 +25,11 @@ from genesys.verification.report import read_report
         (("--config", "own.yaml", "--scale", "smal"), "Did you mean 'small'?"),
         (("--corpus", "text:none"), "Cannot read corpus 'none'"),
         (("--reproduce", "no-run"), "Cannot find run 'no-run'"),
+        (
+            ("--reproduce", "r", "--corpus", "text:x", "--processes", "2"),
+            "Cannot use --corpus, --processes with --repro",
+        ),
+        (("--processes", "3"), "a batch has 8 rows there; expected a number that divides 8"),
     ],
 )
 def test_a_mistake_gets_a_sentence(
@@ -37,6 +43,19 @@ def test_a_mistake_gets_a_sentence(
     )
     failed = CliRunner().invoke(app, ["verify", "gpt", *arguments])
     assert failed.exit_code != 0 and message in str(failed.exception)
+
+
+def test_an_interruption_says_what_there_is_to_go_on_from(tmp_path: Path) -> None:
+    assert what_is_kept(tmp_path / "none") == what_is_kept(tmp_path) == ""
+    for file, said in (
+        ("training/checkpoint-000000005/state.json", "a checkpoint of the training"),
+        ("training/rate-1/trained.json", "the training at some of its learning rates"),
+        ("training/trained.json", "the finished training"),
+        ("report.json", "the finished verification"),
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+        assert what_is_kept(tmp_path) == said
 
 
 @pytest.mark.slow
@@ -58,6 +77,8 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
     assert second.returncode == 0, second.stderr
     assert "The training had ended in" in second.stderr and "Training loss" in second.stdout
     assert read_report(tmp_path / "out", check_weights=True).weights_sha256 == sha256
+    third = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert third.returncode == 0 and "this is the report from there" in third.stderr and third.stdout == second.stdout
 
 
 def _heed_interrupts() -> None:

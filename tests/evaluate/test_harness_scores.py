@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genesys.evaluate.harness.scores import TaskScore, choice_probabilities, group_score, mcc_se, mean_se
+from genesys.evaluate.harness.scores import TaskScore, choice_probabilities, group_score, mcc_se, mean_se, share_se
 
 choices = st.lists(st.tuples(st.floats(0, 400), st.integers(1, 300)), min_size=2, max_size=6)
 
@@ -42,6 +42,16 @@ def test_the_error_of_a_scaled_mcc_is_that_of_resampled_documents() -> None:
 def test_the_error_of_a_mean() -> None:
     assert mean_se([1.0]) == 0
     assert mean_se([0.0, 1.0] * 50) == pytest.approx(0.05025, rel=1e-3)
+
+
+@given(st.integers(1, 500), st.sampled_from([0.0, 1.0]))
+def test_documents_that_score_alike_are_no_certainty(n: int, value: float) -> None:
+    p = 1 / (n + 2)
+    assert share_se([value] * n) == pytest.approx(np.sqrt(p * (1 - p) / n)) and share_se([value] * n) > 0
+
+
+def test_the_error_of_a_share_is_that_of_a_mean_where_documents_differ() -> None:
+    assert share_se([0.0, 1.0, 1.0]) == mean_se([0.0, 1.0, 1.0]) and share_se([0.5] * 9) == 0
 
 
 def score(value: float, n: int, prob: float | None) -> TaskScore:

@@ -18,7 +18,7 @@ from genesys.cli.verify import print_reproduction
 from genesys.errors import ConfigError
 from genesys.sandbox import ForkCage
 from genesys.verification import VerificationProgress
-from genesys.verification.alone import verify_alone
+from genesys.verification.alone import finished, verify_alone
 from genesys.verification.report import read_report, report_to_json
 from genesys.verification.reproduction import compare_reports
 from tests.single_run import write_run
@@ -46,9 +46,26 @@ async def test_it_says_how_far_it_is_and_leaves_a_report_that_holds(
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_folder_is_one_designs_alone(honest: Honest, cage: ForkCage, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "design").write_text("e" * 64)
-    with pytest.raises(ConfigError, match="the folder holds a verification of eeeeeeeeeeee; expected a new folder"):
+    (tmp_path / "out" / "design").write_text("e" * 64)  # as it was before it said more
+    with pytest.raises(ConfigError, match="holds a verification of design eeeeeeeeeeee, and asked for is design "):
         await verify_alone(replace(honest.request, out=str(tmp_path / "out")), cage, on_progress=lambda progress: None)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_finished_verification_is_not_done_again_and_not_overwritten(
+    honest: Honest, cage: ForkCage, tmp_path: Path
+) -> None:
+    request, folder = honest.again(tmp_path), tmp_path / "out"
+    (folder / "design").write_text(honest.report.design_id)  # of the old form: this very design's
+    assert finished(request) is None
+    report = await verify_alone(request, cage, on_progress=lambda progress: None)
+    assert finished(request) == report
+    assert finished(replace(request, n_threads=2)) is None
+    with pytest.raises(ConfigError, match=r"scale tiny, seed 1, .*, and asked for is seed 7; expected a new folder"):
+        await verify_alone(replace(request, seed=7), cage, on_progress=lambda progress: None)
+    assert finished(request) == report, "a refusal leaves what is there"
+    (folder / "training" / "weights.safetensors").write_bytes(b"")
+    assert finished(request) is None
 
 
 def reproduce(run: Path, *arguments: str) -> Any:

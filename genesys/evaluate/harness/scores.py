@@ -24,7 +24,7 @@ class TaskScore:
 
     Attributes:
         metric: One of `METRICS`; "mcc" is scaled to (mcc + 1) / 2.
-        value, se: The metric, 0..1, and its standard error over documents (0 with one document).
+        value, se: The metric, 0..1, and its standard error over documents (see `share_se`, `mcc_se`).
         chance: What a model that knows nothing scores: the share of right ones among the choices; one half for mcc;
             0 where an answer is written freely.
         majority: Share of the commonest right answer, by its text.
@@ -89,7 +89,7 @@ def task_score(task: Any, results: Mapping[str, float], samples: Sequence[Mappin
     return TaskScore(
         metric=metric,
         value=(value + 1) / 2 if metric == "mcc" else value,
-        se=mcc_se(raw) if metric == "mcc" else mean_se(values),
+        se=mcc_se(raw) if metric == "mcc" else share_se(values),
         chance=0.5 if metric == "mcc" else float(np.mean([document.chance for document in documents])),
         majority=common / len(documents),
         n_documents=len(documents),
@@ -160,6 +160,17 @@ def group_score(members: Mapping[str, TaskScore], *, by_size: bool) -> TaskScore
 def mean_se(values: Sequence[float]) -> float:
     """Standard error of a mean; 0 for a single value."""
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def share_se(values: Sequence[float]) -> float:
+    """Standard error of a mean of zeros and ones; where they are all alike, that of Laplace's (k + 1) / (n + 2).
+
+    None right out of n is no certainty: the sample's own variance of 0 would say so.
+    """
+    if len(set(values)) > 1 or not set(values) <= {0.0, 1.0}:
+        return mean_se(values)
+    p = (sum(values) + 1) / (len(values) + 2)
+    return float(np.sqrt(p * (1 - p) / len(values)))
 
 
 def mcc_se(pairs: Sequence[tuple[int, int]], *, seed: int = 0) -> float:
