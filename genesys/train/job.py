@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +182,6 @@ def _train(tree: UnitTree, shape: ModelShape, plan: TrainingPlan, cost: Cost) ->
         "val_loss_nats": val_loss_nats,
         "shards_hash": plan.shards.hash,
         **cost.figures(),
-        "software": software(),
     }
     _write_finished(plan, answer)
     drop_checkpoints(plan.out)
@@ -206,12 +203,6 @@ def _write_finished(plan: TrainingPlan, answer: Mapping[str, Any]) -> None:
     temporary = plan.out / f".{FINISHED_FILE}"
     temporary.write_text(json.dumps({"fingerprint": plan.fingerprint, "answer": answer}), encoding="utf-8")
     temporary.rename(plan.out / FINISHED_FILE)
-
-
-def software() -> Mapping[str, str]:
-    """Versions that a result depends on."""
-    packages = {name: metadata.version(name) for name in ("torch", "deepspeed", "numpy", "safetensors")}
-    return {"python": platform.python_version(), **packages}
 
 
 def _fingerprint(request: Mapping[str, Any], tree: UnitTree, shards: Shards) -> str:
