@@ -39,29 +39,33 @@ def command(
     opened = open_run(run)
     record, tree = opened.record(design), opened.design(design).tree
     verified = any(r.outcome == "committed" for r in record.runs)
-    wanted = check or scale is not None or seed is not None
-    report = opened.report(design, scale, seed) if wanted or verified else None
-    console = make_console()
+    asked = check or scale is not None or seed is not None
+    report = opened.report(design, scale, seed) if verified or asked else None
     if as_json:
         print_json(_as_json(record) | tree.to_json())
     else:
-        _print_origin(opened, record)
-        _print_tree(tree)
-        _print_runs(record, console)
-    if report is not None and not as_json:
-        from genesys.cli._report import print_report
+        _print_design(opened, record, tree, report, run=run)
+        if source:
+            from genesys.gau import compose
 
-        console.print()
-        print_report(report, console, name=record.name)
-        typer.echo(f"Do it again and compare: genesys verify --reproduce {run} {record.name}")
-    if source and not as_json:
-        from genesys.gau import compose
-
-        typer.echo(compose(tree))
+            typer.echo(compose(tree))
     if check and report is not None:
         from genesys.verification.report import report_from_json
 
         _check(report_from_json(report))
+
+
+def _print_design(opened: Run, record: DesignRecord, tree: Any, report: dict[str, Any] | None, *, run: str) -> None:
+    from genesys.cli._report import print_report
+
+    console = make_console()
+    _print_origin(opened, record)
+    _print_tree(tree)
+    _print_runs(record, console)
+    if report is not None:
+        console.print()
+        print_report(report, console, name=record.name)
+        typer.echo(f"Do it again and compare: genesys verify --reproduce {run} {record.name}")
 
 
 def _show_report(run: str, *, scale: str | None, seed: int | None, check: bool, as_json: bool) -> None:
