@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
 
+_WIDTH = 100  # where no terminal tells
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -23,19 +27,55 @@ def printable(text: str) -> str:
 
 
 def make_console(*, stderr: bool = False) -> Any:
-    """A console that is wide enough for tables also where there is no terminal."""
+    """A console as wide as the terminal; where there is none, as `COLUMNS` says, or 100."""
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160)
+    known = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return console if known else Console(stderr=stderr, width=_WIDTH)
 
 
-def make_table(title: str, columns: Sequence[str], *, names: Collection[str]) -> Any:
+def print_notes(console: Any, notes: Iterable[str]) -> None:
+    """Print sentences as they are, wrapped between words."""
+    for note in notes:
+        console.print(printable(note), highlight=False, markup=False)
+
+
+class Folded:
+    """A name in a table's cell, which breaks behind a joint of it (`+`, `-`, `_`, `/` or a space) only."""
+
+    def __init__(self, name: str, style: str = "") -> None:
+        self._pieces = re.findall(r"[^-+_/ ]*[-+_/ ]?", printable(name))
+        self._style = style
+
+    @property
+    def least(self) -> int:
+        """The width below which a piece of it would break."""
+        return max(map(len, self._pieces))
+
+    def __rich_measure__(self, console: Any, options: Any) -> Any:
+        from rich.measure import Measurement
+
+        return Measurement(self.least, sum(map(len, self._pieces))).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        lines = [""]
+        for piece in self._pieces:
+            if lines[-1] and len(lines[-1] + piece) > options.max_width:
+                lines.append("")
+            lines[-1] += piece
+        yield Text("\n".join(lines), style=self._style, overflow="fold")
+
+
+def make_table(title: str, columns: Sequence[str], *, names: Collection[str], gap: int = 2) -> Any:
     """A table of numbers; the columns of names give way first where the terminal is narrow."""
     from rich.table import Table
 
     table = Table(
-        title=title, title_justify="left", caption_justify="left", header_style="bold", box=None, pad_edge=False
+        title=title, title_justify="left", caption_justify="left", header_style="bold", box=None, padding=(0, gap, 0, 0),
+        pad_edge=False,
     )  # fmt: skip
     for column in columns:
         if column in names:
@@ -46,24 +86,52 @@ def make_table(title: str, columns: Sequence[str], *, names: Collection[str]) ->
 
 
 def leaderboard_table(rows: list[dict[str, Any]], *, title: str) -> Any:
-    """A leaderboard as a rich table."""
-    probes = sorted({probe for row in rows for probe in row["probes"]})
-    has_tasks = any(row["tasks"] for row in rows)
-    columns = ["#", "design", "scale", "fitness,\n95% interval", "seeds", "bits/\nbyte"]
-    columns += [*(["tasks"] if has_tasks else []), *(probe.replace("_", "\n") for probe in probes), "params"]
-    table = make_table(title, columns, names=("design",))
-    for place, row in enumerate(rows, start=1):
-        name = f"[bold]{row['name']}[/bold] (seed)" if row["is_seed"] else row["name"]
-        low, high = row["interval"]
-        table.add_row(
-            str(place), name, row["scale"], f"{row['fitness']:+.2f} ± {(high - low) / 2:.2f}", str(row["n_seeds"]),
-            f"{row['val_bpb']:.3f}", *([f"{row['task_score']:.3f}" if row["tasks"] else ""] if has_tasks else []),
-            *(f"{row['probes'][p]:.2f}" if p in row["probes"] else "" for p in probes), _short(row["n_params"]),
-        )  # fmt: skip
+    """A leaderboard as a rich table; a narrow terminal costs it columns from the right, and it says which."""
+    columns = _leaderboard_columns(rows)
+    width, dropped, gap = make_console().width, list[str](), 2
+    while _least_width(columns, gap) > width and len(columns) > 4:
+        if gap == 2:
+            gap = 1
+        else:
+            dropped.append(columns.popitem()[0].replace("-\n", "").replace("\n", " "))
+    table = make_table(title, list(columns), names=("design",), gap=gap)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    if dropped:
+        table.caption = f"Too narrow for {', '.join(reversed(dropped))}; --json has all."
     return table
 
 
-def _short(n: float) -> str:
+def _leaderboard_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Cells by heading, from the column that matters most to the one that matters least."""
+    columns: dict[str, list[Any]] = {
+        "#": [str(place) for place, _ in enumerate(rows, start=1)],
+        "design": [Folded(f"{r['name']} (seed)", "bold") if r["is_seed"] else Folded(r["name"]) for r in rows],
+        "scale": [r["scale"] for r in rows],
+        "fitness,\n95% interval": [
+            f"{r['fitness']:+.2f} ± {(r['interval'][1] - r['interval'][0]) / 2:.2f}" for r in rows
+        ],
+        "seeds": [str(r["n_seeds"]) for r in rows],
+        "bits/\nbyte": [f"{r['val_bpb']:.3f}" for r in rows],
+    }
+    if any(r["tasks"] for r in rows):
+        columns["tasks"] = [f"{r['task_score']:.3f}" if r["tasks"] else "" for r in rows]
+    for probe in sorted({probe for r in rows for probe in r["probes"]}):
+        heading = "\n".join("-\n".join(wrap(word, 6)) for word in probe.split("_"))
+        columns[heading] = [f"{r['probes'][probe]:.2f}" if probe in r["probes"] else "" for r in rows]
+    columns["params"] = [short(r["n_params"]) for r in rows]
+    return columns
+
+
+def _least_width(columns: Mapping[str, list[Any]], gap: int) -> int:
+    widths = [
+        max(*map(len, heading.split("\n")), *(c.least if isinstance(c, Folded) else len(c) for c in cells), 0)
+        for heading, cells in columns.items()
+    ]
+    return sum(widths) + gap * (len(widths) - 1)
+
+
+def short(n: float) -> str:
     """A count in three figures: 827k, 1.52M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if n >= size:

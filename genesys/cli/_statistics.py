@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from genesys.cli._output import make_table, printable
+from genesys.cli._output import Folded, make_table, printable
 
 Json = dict[str, Any]
 
@@ -22,9 +22,9 @@ def comparison_table(found: Json) -> Any:
     a, b = printable(found["name_a"]), printable(found["name_b"])
     title = f"{a} (A) against {b} (B) at {found['scale']}, training seeds {', '.join(map(str, found['seeds']))}"
     table = make_table(title, ("metric", "A", "B", "in A's favour", "effect", "p", "A is"), names=("metric",))
-    table.add_row("[bold]fitness[/bold]", "", "", *_cells(found["fitness"]))
+    table.add_row(Folded("fitness", "bold"), "", "", *_cells(found["fitness"]))
     for metric in found["metrics"]:
-        table.add_row(metric["metric"], f"{metric['a']:.4f}", f"{metric['b']:.4f}", *_cells(metric))
+        table.add_row(Folded(metric["metric"]), f"{metric['a']:.4f}", f"{metric['b']:.4f}", *_cells(metric))
     return table
 
 
@@ -75,11 +75,13 @@ def winners_table(rows: list[Json]) -> Any:
     where = f" at {rows[0]['scale']}, of {rows[0]['n_designs']} designs" if rows else ""
     numbers = ("value", "accu-\nracy", "chance", "major-\nity", "above\nmean", "by\nluck")
     columns = ("ranks by", "design", *numbers, "verdict")
-    table = make_table(f"Highest on each task and probe{where}", columns, names=("ranks by", "design", "verdict"))
+    table = make_table(
+        f"Highest on each task and probe{where}", columns, names=("ranks by", "design", "verdict"), gap=1
+    )
     for row in rows:
         figures = (row[key] for key in ("value", "accuracy", "chance", "majority"))
         table.add_row(
-            row["vote"], printable(row["name"]), *("" if x is None else f"{x:.3f}" for x in figures),
+            Folded(row["vote"]), Folded(row["name"]), *("" if x is None else f"{x:.3f}" for x in figures),
             f"{row['lead']:+.3f}", f"{row['luck']:+.3f}", verdict(row["against_reference"], row["n_seeds"]),
         )  # fmt: skip
     table.caption = (
@@ -99,7 +101,7 @@ def groups_table(groups: list[Json]) -> Any:
     table = make_table(title, columns, names=("group",))
     for group in groups:
         table.add_row(
-            group["name"], str(group["n_designs"]), f"≥ {group['n_seeds']}", f"{group['mean']:.3f}", f"{group['wins']:g}",
+            Folded(group["name"]), str(group["n_designs"]), f"≥ {group['n_seeds']}", f"{group['mean']:.3f}", f"{group['wins']:g}",
             f"{group['expected_wins']:.1f}", f"{group['p_value']:.3f}",
         )  # fmt: skip
     table.caption = (
@@ -118,7 +120,7 @@ def tasks_table(found: Json) -> Any:
     for task in found["tasks"]:
         ratio = "no noise" if task["signal_to_noise"] is None else f"{task['signal_to_noise']:.2f}"
         table.add_row(
-            task["vote"], f"{task['mean']:.3f}", f"{task['signal']:.3f}",
+            Folded(task["vote"]), f"{task['mean']:.3f}", f"{task['signal']:.3f}",
             f"{task['noise']:.3f}{'' if task['seed_deviation'] is not None else ' *'}", ratio,
             f"{task['reliability']:.2f}", "" if task["cost"] is None else f"{task['cost']:,.3g}",
         )  # fmt: skip

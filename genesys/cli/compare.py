@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genesys.cli._output import AsJson, make_console, print_json
+from genesys.cli._output import AsJson, make_console, print_json, print_notes
 from genesys.cli._statistics import comparison_notes, comparison_table
 
 
@@ -33,5 +33,4 @@ def command(
         return
     console = make_console()
     console.print(comparison_table(found))
-    for note in comparison_notes(found):
-        console.print(note)
+    print_notes(console, comparison_notes(found))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genesys.cli._output import AsJson, leaderboard_notes, leaderboard_table, make_console, print_json
+from genesys.cli._output import AsJson, leaderboard_notes, leaderboard_table, make_console, print_json, print_notes
 from genesys.cli._statistics import groups_table, winners_table
 
 
@@ -22,6 +22,8 @@ def command(
     from genesys.api import open_run
     from genesys.errors import ConfigError
 
+    if limit < 1:
+        raise ConfigError(f"Cannot show {limit} rows; expected 1 or more.")
     if scale is not None and not (tasks or groups):
         raise ConfigError("Cannot use --scale for the leaderboard itself, which spans all. Add --tasks or --groups.")
     opened = open_run(run)
@@ -34,8 +36,7 @@ def command(
         return
     console = make_console()
     console.print(leaderboard_table(rows, title=f"Leaderboard of {opened.name}"))
-    for note in leaderboard_notes(rows, lead):
-        console.print(note)
+    print_notes(console, leaderboard_notes(rows, lead))
     if winners is not None:
         console.print("", winners_table(winners))
     if contest is not None:

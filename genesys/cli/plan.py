@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, make_console, print_json
+from genesys.cli._output import AsJson, make_console, make_table, print_json, print_notes, short
 
 if TYPE_CHECKING:
     from genesys.config import RunConfig
     from genesys.ladder import RunPlan, Workload
     from genesys.ladder.cost import Questions
+    from genesys.ladder.hardware import Hardware
     from genesys.train.data.dataset import DatasetCorpus
 
 CORPUS_TOKENS = {"chengjunyan1/smollm-12.5-corpus": 34_780_000_000}  # Cheng et al. 2025, with a vocabulary of 32,000
@@ -20,7 +22,7 @@ HUB_VOCAB_SIZE = 32_000
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="YAML file of the run.")],
+    configs: Annotated[list[Path], typer.Argument(help="YAML files of runs.")],
     hardware: Annotated[
         list[str] | None,
         typer.Option(help="What to show in full, such as H100; may be repeated. All in short by default."),
@@ -36,32 +38,42 @@ def command(
 ) -> None:
     """Predict time, device-hours, money and disk of a run."""
     from genesys.config import load_config
-    from genesys.errors import ConfigError, suggest
     from genesys.ladder import load_hardware, plan_run
 
-    work, known = workload(load_config(config), vocab_size=vocab), load_hardware(measured)
-    for name in hardware or ():
-        if name not in known:
-            raise ConfigError(f"Cannot plan for {name!r}: expected {', '.join(known)}.{suggest(name, known)}")
-    chosen = hardware or [name for name in known if name != "reference"]
-    plans = [plan_run(work, known[name]) for name in chosen]
+    known = load_hardware(measured)
+    chosen = [_named(name, known) for name in hardware or ()] or [h for h in known.values() if h.name != "reference"]
+    works = {config: workload(load_config(config), vocab_size=vocab) for config in configs}
+    plans = {config: [plan_run(work, each) for each in chosen] for config, work in works.items()}
     if as_json:
-        print_json(
-            {"config": str(config), "plans": [p.to_json() | {"sources": known[p.hardware].sources} for p in plans]}
-        )
+        found = [
+            {"config": str(config), "plans": [p.to_json() | {"sources": known[p.hardware].sources} for p in each]}
+            for config, each in plans.items()
+        ]
+        print_json(found[0] if len(found) == 1 else found)
         return
     console = make_console()
-    console.print(
-        _summary(plans, title=f"{config}: {work.n_verifiers} verifiers, {work.vocab_size:,} tokens in the vocabulary")
-    )
-    for plan in plans if hardware else ():
-        console.print(_rungs(plan))
-        for figure, source in known[plan.hardware].sources.items():
-            typer.echo(f"  {figure}: {source}")
-    if unknown := sorted({task for asked in work.questions.values() for task in asked.unknown}):
-        typer.echo(f"Not counted, for want of their size: tasks {', '.join(unknown)}.")
+    for config, work in works.items():
+        if config != configs[0]:
+            console.print()
+        title = f"{config}: {work.n_verifiers} verifiers, {work.vocab_size:,} tokens in the vocabulary"
+        console.print(title, style="italic", highlight=False, markup=False)
+        console.print(_summary(plans[config]))
+        print_notes(console, _notes(work, plans[config]))
+        for plan in plans[config] if hardware else ():
+            console.print("", _rungs(plan))
+            print_notes(console, _rungs_notes(plan, known[plan.hardware]))
     if not hardware:
-        typer.echo("Rungs and the sources of the figures: genesys plan CONFIG --hardware H100.")
+        print_notes(console, ["Rungs and the sources of the figures: genesys plan CONFIG --hardware H100."])
+
+
+def _named(name: str, known: Mapping[str, Hardware]) -> Hardware:
+    from genesys.errors import ConfigError, suggest
+
+    found = next((each for each in known.values() if each.name.casefold() == name.casefold()), None)
+    if found is None:
+        near = suggest(name, known) or suggest(name.upper(), known)
+        raise ConfigError(f"Cannot plan for {name!r}: expected {', '.join(known)}.{near}")
+    return found
 
 
 def workload(config: RunConfig, *, vocab_size: int | None = None) -> Workload:
@@ -105,75 +117,61 @@ def _questions(suite: str) -> Questions:
     return questions_of({entry.task: entry.limit for entry in load_suite(suite).tasks})
 
 
-def _summary(plans: list[RunPlan], *, title: str) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold")
-    columns = (
-        "hardware",
-        "devices",
-        "time",
-        "critical path",
-        "busy",
-        "device-hours",
-        "USD",
-        "disk",
-        "without the ladder",
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "hardware" else "right", no_wrap=True)
+def _summary(plans: list[RunPlan]) -> Any:
+    columns = ("hardware", "time", "device-\nhours", "USD", "disk", "busy")
+    table = make_table("", columns, names=("hardware",))
     for plan in plans:
+        devices = f"{plan.n_devices:,g} {plan.unit}{'' if plan.n_devices == 1 else 's'}"
         table.add_row(
-            plan.hardware + ("" if plan.fits else " (too little memory)"), f"{plan.n_devices:g} {plan.unit}s",
-            _time(plan.makespan_s), _time(plan.critical_path_s), f"{plan.busy_share:.0%}", _hours(plan.device_hours),
-            f"{plan.usd:,.0f}", _bytes(plan.disk_bytes), _hours(plan.without_ladder_hours) + " h",
+            f"{plan.hardware}, {devices}{'' if plan.fits else ' *'}", _time(plan.makespan_s), _figure(plan.device_hours),
+            f"{plan.usd:,.0f}", _bytes(plan.disk_bytes), f"{plan.busy_share:.0%}",
         )  # fmt: skip
     return table
+
+
+def _notes(work: Workload, plans: list[RunPlan]) -> Iterator[str]:
+    if not all(plan.fits for plan in plans):
+        most = max(rung.cost.memory_bytes for plan in plans for rung in plan.rungs if not rung.fits)
+        yield f"* Too little memory: the largest rung takes {_bytes(most)} or more."
+    if unknown := sorted({task for asked in work.questions.values() for task in asked.unknown}):
+        yield f"Not counted, for want of their size: tasks {', '.join(unknown)}."
 
 
 def _rungs(plan: RunPlan) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"{plan.hardware}, a verification at each rung", title_justify="left", header_style="bold")
-    columns = (
-        "scale",
-        "runs",
-        "tokens",
-        "FLOPs",
-        "training",
-        "evaluation",
-        "probes",
-        "in all",
-        "device-hours",
-        "memory",
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "scale" else "right", no_wrap=True)
+    columns = ("scale", "runs", "tokens", "training", "evaluation,\nprobes", "in all", "device-\nhours", "memory")
+    table = make_table(f"{plan.hardware}, a verification at each rung", columns, names=("scale",), gap=1)
     for rung in plan.rungs:
         table.add_row(
             rung.scale, f"{rung.n_designs:,}" + (f" + {rung.n_replicates:,}" if rung.n_replicates else ""),
-            f"{rung.cost.n_tokens / 1e6:,.1f} M", f"{rung.cost.train_flops:.2e}", _time(rung.train_s), _time(rung.eval_s),
-            _time(rung.probe_s), _time(rung.seconds), _hours(rung.device_hours),
-            _bytes(rung.cost.memory_bytes) + ("" if rung.fits else " (does not fit)"),
+            short(rung.cost.n_tokens), _time(rung.train_s), _time(rung.eval_s + rung.probe_s),
+            _time(rung.seconds), _figure(rung.device_hours),
+            _bytes(rung.cost.memory_bytes) + ("" if rung.fits else " *"),
         )  # fmt: skip
     total = sum(rung.n_runs for rung in plan.rungs)
-    table.add_row("total", f"{total:,}", *[""] * 6, _hours(plan.device_hours), "", style="bold")
+    table.add_row("total", f"{total:,}", *[""] * 4, _figure(plan.device_hours), "", style="bold")
     return table
+
+
+def _rungs_notes(plan: RunPlan, hardware: Hardware) -> Iterator[str]:
+    yield f"Critical path, one verification of each rung after the other: {_time(plan.critical_path_s)}."
+    yield f"Without the ladder: {_figure(plan.without_ladder_hours)} device-hours."
+    for figure, source in hardware.sources.items():
+        yield f"Source of {figure}: {source}"
 
 
 def _time(seconds: float) -> str:
     for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
         if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
+            return f"{_figure(seconds / size)} {unit}"
     return f"{seconds:,.0f} s"
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2f}"
+def _figure(x: float) -> str:
+    return f"{x:,.0f}" if x >= 99.95 else f"{x:.1f}"
 
 
 def _bytes(n_bytes: float) -> str:
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if n_bytes >= size:
-            return f"{n_bytes / size:,.1f} {unit}"
+            return f"{_figure(n_bytes / size)} {unit}"
     return f"{n_bytes / 1e6:,.0f} MB"

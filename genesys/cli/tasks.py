@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genesys.cli._output import AsJson, make_console, print_json
+from genesys.cli._output import AsJson, make_console, print_json, print_notes
 from genesys.cli._statistics import tasks_notes, tasks_table
 
 
@@ -27,8 +27,7 @@ def command(
         return
     console = make_console()
     console.print(tasks_table(found))
-    for note in tasks_notes(found, suite):
-        console.print(note)
+    print_notes(console, tasks_notes(found, suite))
 
 
 def _names(suite: str) -> list[str]:

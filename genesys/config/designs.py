@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from genesys.errors import ConfigError, UnitError
+from genesys.errors import ConfigError, UnitError, suggest
 from genesys.gau import Unit, UnitTree, bind, parse_composed, parse_unit
 from genesys.gau.library import BASELINE_NAMES, SEED_NAMES, shipped_design, unit_named
 
@@ -30,10 +30,10 @@ def load_design(reference: str) -> UnitTree:
         return shipped_design(reference)
     path = Path(reference)
     if not path.is_file():
+        near = suggest(reference, (*SEED_NAMES, *BASELINE_NAMES))
         raise ConfigError(
             f"Cannot find design {reference!r}: it is neither a file nor a seed ({', '.join(SEED_NAMES)}) "
-            f"nor a baseline ({', '.join(BASELINE_NAMES)}). "
-            "Give the path of a .py, .yaml or .json file."
+            f"nor a baseline ({', '.join(BASELINE_NAMES)})." + (near or " Give the path of a .py, .yaml or .json file.")
         )
     text = path.read_text(encoding="utf-8")
     try:

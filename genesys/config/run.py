@@ -202,7 +202,7 @@ def load_config(path: Path | str) -> RunConfig:
     """
     path = Path(path)
     if not path.is_file():
-        near = suggest(path.name, (p.name for p in path.parent.glob("*.yaml"))) if path.parent.is_dir() else ""
+        near = suggest(path.name, (p.name for p in path.parent.glob("*.yaml") if suggest(path.stem, [p.stem])))
         raise ConfigError(f"Cannot read configuration {str(path)!r}: there is no such file.{near}")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

@@ -83,15 +83,29 @@ def load_hardware(measured: Path | None = None) -> dict[str, Hardware]:
     entries: dict[str, dict[str, Any]] = json.loads(shipped)
     if measured is None:
         return {name: _hardware(name, entry) for name, entry in entries.items()}
-    try:
-        for name, entry in json.loads(measured.read_text(encoding="utf-8")).items():
-            entries[name] = entries.get(name, {}) | dict(entry)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"Cannot read measured figures {str(measured)!r}: {error}; expected a JSON object of hardware by name, each "
-            f"with some of the keys of genesys/ladder/hardware.json."
-        ) from error
+    for name, entry in _read_measured(measured).items():
+        entries[name] = entries.get(name, {}) | entry
     return {name: _hardware(name, entry) for name, entry in entries.items()}
+
+
+def _read_measured(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "there is no such file"
+    except OSError as error:
+        what = f"it cannot be opened ({error.strerror})"
+    except ValueError as error:
+        what = f"it is no JSON ({error})"
+    else:
+        odd = [name for name, entry in found.items() if not isinstance(entry, dict)] if isinstance(found, dict) else []
+        if isinstance(found, dict) and not odd:
+            return found
+        what = f"{odd[0]!r} holds {found[odd[0]]!r}" if odd else f"it holds a {type(found).__name__}"
+    raise ConfigError(
+        f"Cannot read measured figures {str(path)!r}: {what}; expected a JSON object such as "
+        '{"H100": {"tokens_per_s": {"14M": 2.1e6}}}. See docs/plan.md, \'Figures of one\'s own\'.'
+    )
 
 
 def _hardware(name: str, entry: Mapping[str, Any]) -> Hardware:
@@ -110,16 +124,19 @@ def _hardware(name: str, entry: Mapping[str, Any]) -> Hardware:
             f"Cannot use hardware {name!r}: mfu is {mfu!r}; expected shares by width, such as {{'128': 0.3}}."
         )
     for key, value in figures.items():
-        values = value.values() if isinstance(value, dict) else (value,)
-        if key not in ("what", "unit") and value is not None and not all(_is_number(v, key) for v in values):
+        values = value.values() if isinstance(value, dict) and key in ("mfu", "tokens_per_s") else (value,)
+        if key in ("what", "unit") or (key, value) == ("questions_per_s", None):
+            continue
+        if not all(_is_number(v, key) for v in values):
             least = "above 0" if key in _POSITIVE else "from 0 up"
             raise ConfigError(f"Cannot use hardware {name!r}: {key} is {value!r}; expected numbers {least}.")
     if not isinstance(speeds, dict) or figures["unit"] not in ("card", "core"):
         raise ConfigError(
-            f"Cannot use hardware {name!r}: expected tokens_per_s by the name of the scale, and a unit of card or core."
+            f"Cannot use hardware {name!r}: tokens_per_s is {speeds!r} and unit {figures['unit']!r}; expected tokens_per_s by "
+            "the name of the scale, and a unit of card or core."
         )
     return Hardware(name=name, sources=sources, **figures | {"mfu": {int(width): mfu[width] for width in mfu}})
 
 
 def _is_number(value: Any, key: str) -> bool:
-    return isinstance(value, (int, float)) and (value > 0 if key in _POSITIVE else value >= 0)
+    return type(value) in (int, float) and (value > 0 if key in _POSITIVE else value >= 0)

@@ -108,6 +108,8 @@ def test_check_says_what_is_wrong(runs: Path) -> None:
         (("show", "demo-1", "gtp"), "Did you mean 'gpt'?"),
         (("check", "gpt", "--ladder", "cpv"), "Did you mean 'cpu'?"),
         (("check", "nothing.py"), "neither a file nor a seed"),
+        (("verify", "gtp"), "Did you mean 'gpt'?"),
+        (("leaderboard", "demo-1", "--limit", "0"), "Cannot show 0 rows; expected 1 or more."),
         (("verify", "gpt", "--scale", "cpu-9"), "Cannot find scale 'cpu-9'"),
         (("export", "demo-1", "gpt", "--to", "onnx"), "Cannot export to 'onnx'"),
         (("stop", "demo-1"), "it has ended"),

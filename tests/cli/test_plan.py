@@ -70,7 +70,7 @@ def test_text_shows_all_hardware_or_the_rungs_of_one() -> None:
     quickstart = str(ROOT / "configs" / "quickstart.yaml")
     short = run(quickstart)
     assert all(name in short for name in ("CPU", "A6000", "A100", "H100", "H200")) and "reference" not in short
-    full = run(quickstart, "--hardware", "CPU", "--vocab", "1000")
+    full = " ".join(run(quickstart, "--hardware", "CPU", "--vocab", "1000").split())
     assert "cpu-3" in full and "docs/LOG.md" in full and "1,000 tokens in the vocabulary" in full
 
 
@@ -78,5 +78,59 @@ def test_mistakes_get_one_sentence() -> None:
     quickstart = str(ROOT / "configs" / "quickstart.yaml")
     with pytest.raises(ConfigError, match=r"Cannot plan for 'H101'.*Did you mean 'H10"):
         run(quickstart, "--hardware", "H101")
-    with pytest.raises(ConfigError, match="no such file"):
-        run("configs/quickstrat.yaml")
+    with pytest.raises(ConfigError, match=r"no such file\. Did you mean 'quickstart.yaml'"):
+        run(str(ROOT / "configs" / "quickstrat.yaml"))
+    with pytest.raises(ConfigError, match=r"no such file\.$"):
+        run(str(ROOT / "configs" / "nope.yaml"))
+
+
+def test_benchmarks_that_are_nowhere_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("tasks: {data: /nowhere}")
+    with pytest.raises(ConfigError, match=r"Cannot find the benchmarks' data '/nowhere'"):
+        run(str(tmp_path / "run.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no such file; expected a JSON object such as"),
+        ("{", "it is no JSON"),
+        ("[1]", "it holds a list; expected"),
+        ('{"H100": 3}', "'H100' holds 3; expected"),
+        ('{"H100": {"tokens_per_s": 3}}', "tokens_per_s is 3 and unit 'card'; expected"),
+        ('{"H100": {"memory_gb": null}}', "memory_gb is None; expected"),
+        ('{"H100": {"mfu": {"128": true}}}', "mfu is {'128': True}; expected"),
+        ('{"H100": {"mfv": {}}}', "Did you mean 'mfu'?"),
+    ],
+)
+def test_measured_figures_of_another_form_are_refused(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "mine.json").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        run(str(ROOT / "configs" / "quickstart.yaml"), "--measured", str(tmp_path / "mine.json"))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_hardware_is_named_in_any_case() -> None:
+    quickstart = str(ROOT / "configs" / "quickstart.yaml")
+    assert run(quickstart, "--hardware", "h100", "--json") == run(quickstart, "--hardware", "H100", "--json")
+
+
+def test_several_configurations_get_a_table_each() -> None:
+    paths = [str(ROOT / "configs" / name) for name in ("quickstart.yaml", "paper.yaml")]
+    assert run(*paths).count("device-") == 2
+    both = json.loads(run(*paths, "--json"))
+    assert both == [json.loads(run(path, "--json")) for path in paths]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--hardware", "CPU", "--hardware", "h200")])
+def test_the_tables_of_every_configuration_fit_80_columns(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(ROOT)
+    text = run(*(str(path.relative_to(ROOT)) for path in CONFIGS), *arguments)
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert "1 cards" not in text and "* Too little memory" in text
+    if not arguments:
+        assert "A6000, 1 card " in text and "53,109,997" in text and "CPU, 16 cores *" in text
