@@ -136,7 +136,7 @@ def test_the_best_rate_of_a_grid_is_kept_at_the_cost_of_all(tmp_path: Path, trai
 
 def test_rates_at_which_the_losses_run_away_are_named_and_cost(tmp_path: Path, trainings: Trainings) -> None:
     tree = unit("return X * self.weight / (self.weight.abs().max() < 1.5), {}")
-    scale = asdict(SCALE) | {"n_tokens": 64 * 20}
+    scale = asdict(SCALE) | {"n_tokens": 64 * 20, "peak_lr": 0.03}
     alone = trainings.run(request(tmp_path, "alone", tree, scale=scale))
     grid = trainings.run(request(tmp_path, "grid", tree, scale=scale | {"lr_grid": [1.0, 30.0]}))
     assert grid["rates"] == [[1.0, alone["val_loss_nats"]]] and list(grid["failed_rates"]) == ["30"]
