@@ -510,7 +510,7 @@ def verify(
             n_threads=by.verifiers.threads,
             n_processes=processes,
             probes=by.verifiers.probes,
-            tasks_data=str(Path(by.tasks.data).absolute()) if by.tasks.data else "",
+            tasks_data=str(Path(by.tasks.data).expanduser().absolute()) if by.tasks.data else "",
             deadline_s=DEADLINE_S,
             memory_mb=by.verifiers.memory_mb,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from genesys.sandbox.layers import LAYERS
 from tests.sandbox.attacks import attack_names
-from tests.sandbox.attacks.judge import cage_for_attacks, door_places, make_attack, rotate
+from tests.sandbox.attacks.judge import DOORS, cage_for_attacks, door_places, make_attack, rotate
 from tests.train.data import small_shards
 
 
@@ -24,6 +24,8 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> int:
             arguments.doors
         ]
         for door, place in ways:
+            if arguments.door and door not in arguments.door:
+                continue
             await cage.start()
             outcome = await make_attack(cage, folder / "cages", name, door=door, place=place, shards=shards)
             n_made, n_breached = n_made + 1, n_breached + bool(outcome.breaches)
@@ -41,6 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", action="append", default=[], choices=LAYERS)
     parser.add_argument("--doors", choices=("bare", "rotate", "all"), default="bare")
+    parser.add_argument("--door", action="append", default=[], choices=DOORS, help="of the ways in, this door's alone")
     parser.add_argument("--shift", type=int, default=0, help="turns the rotation of doors on by so many")
     parser.add_argument("attacks", nargs="*")
     with tempfile.TemporaryDirectory(prefix="attacks-") as folder:
