@@ -70,26 +70,26 @@ class _Display:
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def estimate(self, found: Estimate) -> None:
-        """Raises `ConfigError` where the disk is too small."""
+        """Raises `WriteRefused` where the disk is too small."""
         import os
         import shutil
 
-        from genesys.errors import ConfigError
+        from genesys.train.data.writing import WriteRefused
 
         free = shutil.disk_usage(self._folder).free
         if found.disk_bytes is None or found.n_tokens is None or found.process_s is None:
             self.say(
-                f"{found.n_parts} parts, {found.bytes_per_token:.1f} bytes a token; how many tokens is not known yet"
+                f"{_parts(found.n_parts)}, {found.bytes_per_token:.1f} bytes a token; how many tokens is not known yet"
             )
             return
         if found.disk_bytes > free:
-            raise ConfigError(
+            raise WriteRefused(
                 f"Cannot pack the corpus in {str(self._folder)!r}: it takes about {_size(found.disk_bytes)}; expected at "
                 f"most the {_size(free)} that are free. Make room, or set corpus.tokens."
             )
         n = min(found.n_parts, os.cpu_count() or 1)
         self.say(
-            f"{found.n_parts} parts, about {found.n_tokens:,} tokens ({found.bytes_per_token:.1f} bytes each), "
+            f"{_parts(found.n_parts)}, about {found.n_tokens:,} tokens ({found.bytes_per_token:.1f} bytes each), "
             f"{_size(found.disk_bytes)} of the {_size(free)} free on disk; about {_time(found.process_s / n)} with {n} at a time"
         )
 
@@ -98,14 +98,14 @@ class _Display:
         if self._began is None:
             self._began = clock, now.n_bytes
             if now.n_done:
-                self.say(f"{now.n_done} of {now.n_parts} parts are packed already")
+                self.say(f"{now.n_done} of {_parts(now.n_parts)} packed already")
             return
         if now.n_done < now.n_parts and clock - self._last < _EVERY_S:
             return
         self._last, (started, before) = clock, self._began
-        left = "" if now.left_s is None else f", about {_time(now.left_s)} left"
+        left = "" if not now.left_s else f", about {_time(now.left_s)} left"
         pace = f"{(now.n_bytes - before) / 1e6 / (clock - started):.1f} MB/s"
-        self.say(f"{now.share:4.0%}  {now.n_done}/{now.n_parts} parts, {now.n_tokens:,} tokens, {pace}{left}")
+        self.say(f"{now.share:4.0%}  {now.n_done} of {_parts(now.n_parts)}, {now.n_tokens:,} tokens, {pace}{left}")
 
 
 def _to_json(shards: Shards) -> dict[str, Any]:
@@ -128,6 +128,10 @@ def _disk_bytes(shards: Shards) -> int:
 
 def _name(corpus: object) -> str:
     return corpus if isinstance(corpus, str) else str(getattr(corpus, "name", corpus))
+
+
+def _parts(n: int) -> str:
+    return "1 part" if n == 1 else f"{n} parts"
 
 
 def _size(n_bytes: float) -> str:

@@ -4,6 +4,22 @@ A tokenizer is written down as one JSON text, `tokenizer.json` in a folder of sh
 back: no network, and for bytes no library.
 """
 
-from genesys.tokens.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer, make_tokenizer, parse_tokenizer
+from genesys.tokens.tokenizer import (
+    ByteTokenizer,
+    Tokenizer,
+    check_tokenizer,
+    is_hub_name,
+    load_tokenizer,
+    make_tokenizer,
+    parse_tokenizer,
+)
 
-__all__ = ["ByteTokenizer", "Tokenizer", "load_tokenizer", "make_tokenizer", "parse_tokenizer"]
+__all__ = [
+    "ByteTokenizer",
+    "Tokenizer",
+    "check_tokenizer",
+    "is_hub_name",
+    "load_tokenizer",
+    "make_tokenizer",
+    "parse_tokenizer",
+]

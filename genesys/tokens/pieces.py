@@ -131,9 +131,10 @@ def _auto_tokenizer(place: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else place)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".")
         raise ConfigError(
-            f"Cannot find tokenizer 'hf:{place}': {reason}; expected a folder with a tokenizer, or a name on the hub."
+            f"Cannot find tokenizer 'hf:{place}': {reason}; expected a folder with a tokenizer, or a name "
+            f"on the hub. Correct `tokenizer`, or use bpe:4096."
         ) from None
 
 

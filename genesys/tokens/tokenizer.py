@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from genesys.errors import ConfigError
 Tokens = NDArray[np.int64]
 
 _KINDS = "`bytes`, `bpe:SIZE` or `hf:NAME_OR_FOLDER`"
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 class Tokenizer(Protocol):
@@ -72,6 +74,37 @@ class ByteTokenizer:
         return json.dumps({"name": self.name})
 
 
+def is_hub_name(place: str) -> bool:
+    """Whether something on the Hugging Face hub can be called that: `name` or `owner/name`."""
+    return _HUB_NAME.fullmatch(place) is not None
+
+
+def check_tokenizer(name: str) -> None:
+    """Refuse a name that `make_tokenizer` cannot serve, as far as that is known without text, network or library.
+
+    Raises:
+        ConfigError: No such kind, a size that is none, or a folder that is not there.
+    """
+    kind, _, argument = name.partition(":")
+    match kind, argument:
+        case ("bytes", ""):
+            return
+        case ("bpe", size):
+            if not (size.isdecimal() and int(size) >= ByteTokenizer.vocab_size):
+                raise ConfigError(
+                    f"Cannot train a tokenizer {name!r}: its size is {size!r}; expected a whole number of at least "
+                    f"{ByteTokenizer.vocab_size}, one for each byte and a boundary. Try bpe:4096."
+                )
+        case ("hf", place) if place:
+            if not (is_hub_name(place) or Path(place).expanduser().is_dir()):
+                raise ConfigError(
+                    f"Cannot find tokenizer {name!r}: there is no such folder; expected a folder with a tokenizer, or "
+                    f"a name on the hub. Correct `tokenizer`, or use bpe:4096."
+                )
+        case _:
+            raise ConfigError(f"Cannot make a tokenizer {name!r}: there is no such kind; expected {_KINDS}.")
+
+
 def make_tokenizer(name: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     """Make the tokenizer that a configuration names.
 
@@ -83,24 +116,13 @@ def make_tokenizer(name: str, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     Raises:
         ConfigError: No such tokenizer, one that cannot serve, or a library is missing.
     """
+    check_tokenizer(name)
+    if name == ByteTokenizer.name:
+        return ByteTokenizer()
+    from genesys.tokens.pieces import fetch_pieces, train_pieces
+
     kind, _, argument = name.partition(":")
-    match kind, argument:
-        case ("bytes", ""):
-            return ByteTokenizer()
-        case ("bpe", size) if size.isdecimal() and int(size) >= ByteTokenizer.vocab_size:
-            from genesys.tokens.pieces import train_pieces
-
-            return train_pieces(int(size), texts())
-        case ("bpe", size):
-            raise ConfigError(
-                f"Cannot train a tokenizer {name!r}: its size is {size!r}; expected a whole number of at least "
-                f"{ByteTokenizer.vocab_size}, one for each byte and a boundary. Try bpe:4096."
-            )
-        case ("hf", place) if place:
-            from genesys.tokens.pieces import fetch_pieces
-
-            return fetch_pieces(place)
-    raise ConfigError(f"Cannot make a tokenizer {name!r}: there is no such kind; expected {_KINDS}.")
+    return train_pieces(int(argument), texts()) if kind == "bpe" else fetch_pieces(argument)
 
 
 def parse_tokenizer(text: str) -> Tokenizer:

@@ -40,7 +40,7 @@ def test_a_corpus_is_prepared_once_and_checked_afterwards(tmp_path: Path, prepar
     config.write_text(f"corpus: 'text:{tmp_path / 'text.jsonl'}'\ntokenizer: bpe:300\n")
     status, out, err = prepare(config)
     assert status == 0 and out.startswith("Packed in 0:"), err
-    assert "1 parts, about" in err and "free on disk" in err and "100%  1/1 parts" in err
+    assert "1 part, about" in err and "free on disk" in err and "100%  1 of 1 part," in err and " left" not in err
     _, out, err = prepare(config, "--json")
     found = json.loads(out)
     assert found["was_there"] and found["vocab_size"] == 300 and found["tokenizer"] == "bpe:300"
@@ -68,6 +68,8 @@ def test_a_data_set_in_a_configuration_is_prepared(tmp_path: Path, prepare: Prep
         config.write_text(text.format(hub, wrong))
         status, _, err = prepare(config)
         assert status == 2 and message in err.splitlines()[-1]
+    left = [f.name for f in (tmp_path / ".cache" / "genesys" / "shards").iterdir() if f.name.startswith(".")]
+    assert left == [], "what is refused leaves nothing"
 
 
 @pytest.mark.slow

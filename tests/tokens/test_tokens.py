@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesys.errors import ConfigError
-from genesys.tokens import ByteTokenizer, Tokenizer, load_tokenizer, make_tokenizer, parse_tokenizer
+from genesys.tokens import (
+    ByteTokenizer,
+    Tokenizer,
+    check_tokenizer,
+    is_hub_name,
+    load_tokenizer,
+    make_tokenizer,
+    parse_tokenizer,
+)
 
 TEXTS = [
     f"The river walks under the {word} stone, {i} times.\n" for i, word in enumerate(["quiet", "light", "seven"] * 9)
@@ -100,6 +108,12 @@ def test_training_gives_the_same_in_another_process_with_other_threads() -> None
         ("bytes:3", "no such kind"),
         ("bpe:256", "its size is '256'; expected a whole number of at least 257"),
         ("bpe:4k", "its size is '4k'"),
+        (
+            "hf:/nowhere/at/all",
+            "'hf:/nowhere/at/all': there is no such folder; expected a folder .* Correct `tokenizer`",
+        ),
+        ("hf:./none", "there is no such folder"),
+        ("hf:a/b/c", "there is no such folder"),
         ("bpe:100000", r"the corpus gives \d+ pieces that occur 2 times. Use a smaller size"),
     ],
 )
@@ -116,8 +130,15 @@ def test_hugging_face_tokenizers_that_cannot_serve_are_refused(tmp_path: Path, m
         hugging_face_folder(tmp_path / "endless", eos=None): "no end-of-sequence token",
         hugging_face_folder(tmp_path / "lower", normalizer={"type": "Lowercase"}): "does not give a text back",
     }.items():
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ConfigError, match=message) as caught:
             make_tokenizer(f"hf:{place}", lambda: [])
+        assert ".;" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "EleutherAI/gpt-neox-20b", "a.b/c_d.1"])
+def test_names_on_the_hub_are_not_taken_for_folders(name: str) -> None:
+    assert is_hub_name(name)
+    check_tokenizer(f"hf:{name}")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"name": "bpe:300", "end_of_text": 0, "pieces": {"version": "9"}}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -26,8 +27,8 @@ from genesys.train.data.folder import TokenStream, training_files
 from genesys.train.data.parts import Deal
 from genesys.train.data.processes import map_in_processes
 from genesys.train.data.progress import Estimate, PackProgress
-from genesys.train.data.shards import find_shards, load_shards, prepare_shards, write_shards
-from genesys.train.data.writing import PackTask, pack_part, split_of
+from genesys.train.data.shards import _alone, find_shards, load_shards, prepare_shards, write_shards
+from genesys.train.data.writing import PackTask, pack_part, split_of, writing_to
 from tests.shared_data import shared_data
 from tests.train.data import hub_folder, sentences
 
@@ -161,8 +162,63 @@ def test_concurrent_preparations_agree(tmp_path: Path) -> None:
 
 def test_too_little_text_says_how_much_is_needed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Too short.")
-    with pytest.raises(ConfigError, match=r"train split has \d+ tokens .* expected at least 32,768.*200 kB"):
-        prepare_shards(f"text:{tmp_path / 'a.txt'}", tmp_path / "cache")
+    seen = list[PackProgress]()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"train split has \d+ tokens .* expected at least 32,768.*200 kB"):
+            prepare_shards(f"text:{tmp_path / 'a.txt'}", tmp_path / "cache", on_progress=seen.append)
+        assert not list((tmp_path / "cache" / "shards").iterdir()), "a refusal leaves nothing"
+    assert [p.n_done for p in seen] == [0, 1] * 2
+
+
+@pytest.mark.parametrize(
+    ("corpus", "tokenizer", "message"),
+    [
+        ("python-docs", "bpe:4k", "Cannot train a tokenizer 'bpe:4k'"),
+        ("python-docs", "hf:/nowhere/at/all", "Cannot find tokenizer 'hf:/nowhere/at/all': there is no such folder"),
+        ("wikipedia", "bytes", "no such corpus"),
+        ("text:/nowhere/at/all", "bytes", "no such file or folder"),
+        (DatasetCorpus(dataset="/nowhere/at/all"), "bytes", r"no such folder; .* Correct `corpus\.dataset`"),
+    ],
+)
+def test_mistakes_are_met_before_anything_is_read(
+    corpus: str | DatasetCorpus, tokenizer: str, message: str, tmp_path: Path
+) -> None:
+    for asks in (prepare_shards, find_shards):
+        with pytest.raises(ConfigError, match=message):
+            asks(corpus, tmp_path / "cache", tokenizer)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_want_of_room_keeps_what_is_packed(tmp_path: Path) -> None:
+    name, cache = f"text:{text_folder(tmp_path / 'texts')}", tmp_path / "cache"
+
+    def full(function: Callable[[PackTask], object], tasks: Sequence[PackTask]) -> Iterator[object]:
+        yield from map(function, tasks[:3])
+        with writing_to(tasks[0].folder):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ConfigError, match="No space left on device"):
+        prepare_shards(name, cache, map_parts=full)  # type: ignore[arg-type]
+    seen = list[PackProgress]()
+    shards = prepare_shards(name, cache, map_parts=map, on_progress=seen.append)
+    assert seen[0].n_done == 3
+    assert not list((cache / "shards").glob(".*")) and shards.path.exists()
+
+
+def test_a_removed_lock_is_not_held_twice(tmp_path: Path) -> None:
+    lock, inside, most = tmp_path / ".a.lock", [0], [0]
+
+    def work(_: int) -> None:
+        with _alone(lock):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.001)
+            inside[0] -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(64)))
+    assert most == [1] and not lock.exists()
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"", "has 0 bytes"), (None, "No such file")])
@@ -205,6 +261,27 @@ def test_shards_of_another_format_are_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 1}))
     for opens in (load_shards, training_files):
         with pytest.raises(ConfigError, match="format 1, not 2"):
+            opens(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:99], "manifest.json is no JSON;"),
+        (lambda text: "[]", "manifest.json is no JSON object;"),
+        (lambda text: "{}", "format None, not 2;"),
+        (
+            lambda text: json.dumps(json.loads(text) | {"files": [], "dtype": 2}),
+            "manifest.json does not say dtype, files;",
+        ),
+        (lambda text: text.replace("sha256", "md5"), r"does not say test-00000\.bin, .*tokenizer\.json"),
+    ],
+)
+def test_a_broken_manifest_is_one_sentence(change: Callable[[str], str], message: str, tmp_path: Path) -> None:
+    file = write_shards(corpus(), tmp_path).path / "manifest.json"
+    file.write_text(change(file.read_text()))
+    for opens in (load_shards, training_files):
+        with pytest.raises(ConfigError, match=rf"Cannot open shards '.*': .*{message}"):
             opens(file.parent)
 
 
@@ -289,7 +366,7 @@ def test_an_interrupted_packing_goes_on(tmp_path: Path) -> None:
     assert [p.n_done for p in seen] == [2, 3, 4] and seen[0].left_s is None and seen[-1].left_s == 0
     assert seen[-1].n_tokens == sum(shards.n_tokens.values()) and seen[-1].share == 1
     assert shards.hash == prepare_shards(name, tmp_path / "fresh").hash
-    assert sorted(f.name for f in (cache / "shards").iterdir() if not f.name.endswith(".lock"))[0] == shards.path.name
+    assert sorted(f.name for f in (cache / "shards").iterdir())[0] == shards.path.name
 
 
 @pytest.mark.usefixtures("many_parts")

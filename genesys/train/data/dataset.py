@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genesys.errors import ConfigError, TransientError
+from genesys.tokens import is_hub_name
 from genesys.train.data.parts import Deal
 
 MAX_SLICES = 64
@@ -70,8 +71,8 @@ class DatasetCorpus:
     @property
     def stamp(self) -> str:
         """The settings, and names, sizes and times of the files where the data set is a folder."""
-        folder = Path(self.dataset).expanduser()
-        files = sorted(f for f in folder.rglob("*") if f.is_file()) if folder.is_dir() else []
+        folder = _folder(self.dataset)
+        files = sorted(f for f in folder.rglob("*") if f.is_file()) if folder else []
         found = [asdict(self), [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]]
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
@@ -147,13 +148,15 @@ class DatasetPart:
             raise self._refused(
                 "datasets is not installed; expected genesys-evolution[eval]. Install it, or use text:PATH"
             ) from None
-        folder = Path(self.dataset).expanduser()
-        place = str(folder) if folder.is_dir() else self.dataset
-        revision = {} if folder.is_dir() or self.revision is None else {"revision": self.revision}
+        folder = _folder(self.dataset)
+        place = str(folder or self.dataset)
+        revision = {} if folder or self.revision is None else {"revision": self.revision}
         try:
             rows = load_dataset(place, self.subset or None, split=self.source_split, streaming=True, **revision)
         except (FileNotFoundError, ValueError, TypeError, KeyError) as error:  # no such data set, subset, split
-            raise self._refused(_short(error)) from None
+            raise self._refused(
+                f"{_short(error)}; expected a folder or a name on the hub, with that subset and split. Correct `corpus`"
+            ) from None
         except OSError as error:
             raise TransientError(
                 f"Cannot reach {self._label}: {_short(error)}. Look at the name and the network."
@@ -172,6 +175,19 @@ class DatasetPart:
 
     def _refused(self, reason: str) -> ConfigError:
         return ConfigError(f"Cannot read {self._label}: {reason.rstrip('.')}.")
+
+
+def _folder(dataset: str) -> Path | None:
+    """The folder of a data set, or None for one on the hub."""
+    folder = Path(dataset).expanduser()
+    if folder.is_dir():
+        return folder
+    if not is_hub_name(dataset):
+        raise ConfigError(
+            f"Cannot read data set {dataset!r}: there is no such folder; expected a folder with its files, or a name on "
+            f"the hub. Correct `corpus.dataset`."
+        )
+    return None
 
 
 def _short(error: Exception) -> str:

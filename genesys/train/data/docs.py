@@ -38,6 +38,7 @@ _SKIPPED_FOLDERS = {
 }
 _MIN_PARAGRAPH, _MIN_DOCUMENT = 60, 200
 _WORD = re.compile(r"[A-Za-z][a-z'-]*")
+_PLAIN = re.compile(r"[(\"'`]*[A-Za-z][a-z'-]*[)\"'`]*[.,;:!?]*")
 _MARKUP = re.compile(r"^\s*(>>>|\.\.\.|\.\. |:\w+|[-=~*#+|_]{3}|\$ |@|[|+]|\w+ : )")
 _LABEL = re.compile(r"^(Args|Arguments|Attributes|Examples?|Parameters|Raises|Returns|Yields):")
 _SENTENCE = re.compile(r"[.!?:][\"')\]]*(\s|$)")
@@ -108,9 +109,9 @@ def is_prose(text: str) -> bool:
     """Whether a paragraph is mostly natural language: long enough, words, few symbols, a sentence's end."""
     if len(text) < _MIN_PARAGRAPH or not text.isascii() or not _SENTENCE.search(text):
         return False
-    n_letters = sum(len(word) for word in _WORD.findall(text))
+    n_letters = sum(map(len, _WORD.findall(text)))
     tokens = text.split()
-    n_plain = sum(1 for token in tokens if re.fullmatch(r"[(\"'`]*[A-Za-z][a-z'-]*[)\"'`]*[.,;:!?]*", token))
+    n_plain = sum(map(bool, map(_PLAIN.fullmatch, tokens)))
     return n_letters >= 0.7 * len(text) and n_plain >= 0.75 * len(tokens)
 
 

@@ -28,6 +28,17 @@ from genesys.tokens import ByteTokenizer, Tokenizer, load_tokenizer
 from genesys.train.data.parts import SPLITS, Split
 
 SHARDS_VERSION = 2
+_MANIFEST: Mapping[str, type] = {
+    "corpus": str,
+    "tokenizer": str,
+    "vocab_size": int,
+    "end_of_text": int,
+    "dtype": str,
+    "n_tokens": dict,
+    "n_documents": dict,
+    "n_bytes": dict,
+    "files": dict,
+}
 
 Tokens = NDArray[np.integer[Any]]
 
@@ -143,7 +154,7 @@ def load_shards(path: Path, *, splits: Sequence[Split] = SPLITS, verify: bool = 
             tokenizer_name=manifest["tokenizer"],
             dtype=manifest["dtype"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"Cannot open shards {str(path)!r}: {error}; expected a folder that `prepare_shards` wrote. "
             f"Delete it to prepare it again."
@@ -159,7 +170,7 @@ def training_files(path: Path) -> tuple[str, ...]:
     try:
         _, manifest = _read_manifest(path)
         return ("manifest.json", *(name for name in manifest["files"] if _split_of_file(name) != "test"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"Cannot open shards {str(path)!r}: {error}; expected a manifest.json.") from None
 
 
@@ -171,10 +182,23 @@ def sha256_of(file: Path) -> str:
 
 def _read_manifest(path: Path) -> tuple[str, dict[str, Any]]:
     text = (path / "manifest.json").read_text(encoding="utf-8")
-    manifest: dict[str, Any] = json.loads(text)
-    if manifest["version"] != SHARDS_VERSION:
-        raise ValueError(f"format {manifest['version']}, not {SHARDS_VERSION}")
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+    except ValueError:
+        raise ValueError("its manifest.json is no JSON") from None
+    if not isinstance(manifest, dict):
+        raise ValueError("its manifest.json is no JSON object")
+    if manifest.get("version") != SHARDS_VERSION:
+        raise ValueError(f"it is of format {manifest.get('version')}, not {SHARDS_VERSION}")
+    wrong = [name for name, kind in _MANIFEST.items() if not isinstance(manifest.get(name), kind)]
+    wrong += [] if wrong else [f for f, entry in manifest["files"].items() if not _is_entry(entry)]
+    if wrong:
+        raise ValueError(f"its manifest.json does not say {', '.join(wrong)}")
     return text, manifest
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and {"n_bytes", "sha256"} <= entry.keys()
 
 
 def _split_of_file(name: str) -> str:

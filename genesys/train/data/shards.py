@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from genesys.errors import ConfigError
-from genesys.tokens import Tokenizer, load_tokenizer, make_tokenizer
+from genesys.tokens import Tokenizer, check_tokenizer, load_tokenizer, make_tokenizer
 from genesys.train.data.assembling import assemble
 from genesys.train.data.corpus import open_corpus
 from genesys.train.data.dataset import DatasetCorpus
@@ -30,6 +30,7 @@ from genesys.train.data.writing import (
     FILE_BYTES,
     PackedPart,
     PackTask,
+    WriteRefused,
     find_packed,
     pack_part,
     split_of,
@@ -53,7 +54,7 @@ def prepare_shards(
     """Give the shards of a corpus, packing it on first use.
 
     Safe against a kill, after which the next call goes on, and against another process that does the same at the same
-    time, for which this one waits.
+    time, for which this one waits. What is refused leaves nothing; for want of room, what is packed is kept.
 
     Args:
         corpus: See `open_corpus`.
@@ -68,6 +69,7 @@ def prepare_shards(
             prepared is broken.
         TransientError: The corpus cannot be reached now.
     """
+    check_tokenizer(tokenizer)  # first: to open a corpus may take long
     source = open_corpus(corpus, cache_dir)
     folder, key = cache_dir / "shards", _key(source, tokenizer)
     pointer, work = folder / f"{key}.json", folder / f".building-{key}"
@@ -79,11 +81,11 @@ def prepare_shards(
     with _alone(folder / f".{key}.lock"):
         found = _follow(pointer)
         if found is None:
-            found = _build(
-                source, tokenizer, work, map_parts=map_parts, on_estimate=on_estimate, on_progress=on_progress
-            )
-            _write_whole(pointer, json.dumps({"path": found.path.name}))
-            shutil.rmtree(work, ignore_errors=True)
+            with _removed_at_the_end(work):
+                found = _build(
+                    source, tokenizer, work, map_parts=map_parts, on_estimate=on_estimate, on_progress=on_progress
+                )
+                _write_whole(pointer, json.dumps({"path": found.path.name}))
         return found
 
 
@@ -91,8 +93,9 @@ def find_shards(corpus: str | DatasetCorpus, cache_dir: Path, tokenizer: str = "
     """The shards of a corpus, if they are prepared.
 
     Raises:
-        ConfigError: There is no such corpus, or what was prepared is broken.
+        ConfigError: There is no such corpus or tokenizer, or what was prepared is broken.
     """
+    check_tokenizer(tokenizer)
     return _follow(cache_dir / "shards" / f"{_key(open_corpus(corpus, cache_dir), tokenizer)}.json")
 
 
@@ -207,13 +210,39 @@ def _follow(pointer: Path) -> Shards | None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock that ends with its process."""
-    with writing_to(lock.parent):
-        file = lock.open("w")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _removed_at_the_end(work: Path) -> Iterator[None]:
+    """Remove a build's folder when it is packed or refused; what an interruption or want of room leaves is gone on from."""
+    try:
         yield
+    except ConfigError as error:
+        if not (isinstance(error, WriteRefused) and any(work.glob("part-*"))):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock that ends with its process; its file goes with it."""
+    while True:
+        with writing_to(lock.parent):
+            file = lock.open("w")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_file_at(file, lock):
+                continue  # who held it has removed it, and another may hold the next by now
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_file_at(file: IO[Any], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -113,13 +113,17 @@ def pack_part(task: PackTask) -> PackedPart:
     return packed
 
 
+class WriteRefused(ConfigError):
+    """There is no room, or no permission, for what is packed; what is packed so far is kept."""
+
+
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
     """Turn a refused write (a full disk, a quota, no permission) into a sentence."""
     try:
         yield
     except OSError as error:
-        raise ConfigError(
+        raise WriteRefused(
             f"Cannot write shards to {str(folder)!r}: {error.strerror or error}. "
             f"Make room and start again; what is packed stays packed."
         ) from error
