@@ -124,7 +124,12 @@ def _train_grid(tree: UnitTree, shape: ModelShape, plan: TrainingPlan) -> dict[s
 
 
 def _at_rate(plan: TrainingPlan, factor: float, out: Path) -> TrainingPlan:
-    return replace(plan, scale=replace(plan.scale, peak_lr=plan.scale.peak_lr * factor, lr_grid=(1.0,)), out=out, report_in=plan.out)
+    return replace(
+        plan,
+        scale=replace(plan.scale, peak_lr=plan.scale.peak_lr * factor, lr_grid=(1.0,)),
+        out=out,
+        report_in=plan.out,
+    )
 
 
 def _share_s(limit_s: float, costs: Sequence[Mapping[str, float]], n_rates_left: int) -> float:
