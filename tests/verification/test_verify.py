@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from genesys.errors import ConfigError, JobFailed
+from genesys.evaluate.splits import SplitFiles, open_splits
 from genesys.gau.library import seed_design
 from genesys.ladder import CPU_SCALES
 from genesys.sandbox import ForkCage
@@ -93,15 +96,35 @@ async def test_no_part_starts_after_the_deadline(shards: Shards, cage: ForkCage,
     assert caught.value.cause == "timeout" and spy.entries == []
 
 
-async def test_broken_shards_are_found_before_anything_is_trained(
-    honest: Honest, cage: ForkCage, tmp_path: Path
+@pytest.mark.parametrize(
+    "name", ["train-00000.bin", "train.counts.bin", "val-00000.bin", "test-00000.bin", "tokenizer.json"]
+)
+async def test_a_changed_byte_of_the_shards_is_found_before_anything_is_trained(
+    name: str, honest: Honest, cage: ForkCage, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(honest.request.shards, tmp_path / "shards"))
-    (copy / "test-00000.bin").write_bytes(bytes((copy / "test-00000.bin").stat().st_size))
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
     spy = Liar(cage)
-    with pytest.raises(JobFailed, match=r"test-00000\.bin: its content is not what the manifest says") as caught:
+    with pytest.raises(JobFailed, match=f"{name}: its content is not what the manifest says") as caught:
         await verify(replace(honest.request, shards=str(copy), out=str(tmp_path / "out")), spy)
     assert caught.value.cause == "infrastructure" and spy.entries == []
+
+
+async def test_shards_are_read_once_until_a_file_changes(
+    honest: Honest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, read = Path(shutil.copytree(honest.request.shards, tmp_path / "shards")), list[str]()
+    real = SplitFiles._read
+    monkeypatch.setattr(SplitFiles, "_read", lambda self, name: read.append(name) or real(self, name))
+    open_splits(copy).check()
+    n_files = len(read)
+    open_splits(copy).check()
+    assert n_files == len(open_splits(copy).manifest["files"]) == len(read)
+    os.utime(copy / "train-00000.bin", ns=(time.time_ns() + 10**9,) * 2)
+    open_splits(copy).check()
+    assert len(read) == 2 * n_files
 
 
 async def test_a_folder_that_cannot_be_written_is_the_hosts_fault(
