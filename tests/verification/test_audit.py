@@ -1,6 +1,7 @@
 """The audit's own laws: which rows it takes, what it shows of them, and what it lets pass."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genesys.errors import JobFailed
-from genesys.evaluate.questions import Question
+from genesys.evaluate.questions import Question, plan
 from genesys.verification import audit
-from genesys.verification.states import Inquiry
+from genesys.verification.states import CagedModel, Inquiry, Reading
 
 
 def inquiry(rng: np.random.Generator, n_rows: int, length: int, first: int = 0) -> Inquiry:
@@ -79,3 +80,27 @@ def test_one_answer_that_differs_is_enough(seed: int, change: float, place: int)
     with pytest.raises(JobFailed, match="at 1 of 10 audited places") as caught:
         audit._compare(full, cut, targets)
     assert caught.value.cause == "integrity"
+
+
+async def test_no_cut_row_is_read_off_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut row may begin another cut row, which goes on with what the first one is asked for."""
+    rng, asked = np.random.default_rng(0), list[Inquiry]()
+    rows = [np.array([7, 8, 9, 1]), np.array([7, 8, 9, 2])]
+    made = Inquiry(questions=[Question(row, row) for row in rows], picks={0: 1, 1: 3})
+    logits = np.zeros(10, dtype=np.float32)
+
+    async def ask(jobs: object, stage: str, model: object, inquiries: list[Inquiry]) -> list[Reading]:
+        asked.extend(inquiries)
+        return [Reading(answers=[], behind=[], picked=dict.fromkeys(inquiries[0].picks, logits))]
+
+    monkeypatch.setattr(audit, "ask", ask)
+    seen = Reading(answers=[], behind=[], picked={0: logits, 1: logits})
+    model = CagedModel(tree={}, shape={"vocab_size": 10, "d_model": 1}, seed=0, embedding_std=1.0, weights=Path(),
+                       weights_sha256="", design_id="")  # fmt: skip
+    result = await audit.audit(None, "", model, [made], [seen], rng)  # type: ignore[arg-type]
+    assert result.n_places == 2 and [inquiry.share for inquiry in asked] == [False]
+    batches = plan(asked[0].questions, share=False)
+    assert sum(len(batch.inputs_BL) for batch in batches) == 2
+    together = [Question(np.array([7, 8]), np.array([9])), Question(np.array([7, 8, 9]), np.array([1]))]
+    assert sum(len(batch.inputs_BL) for batch in plan(together)) == 1
+    assert sum(len(batch.inputs_BL) for batch in plan(together, share=False)) == 2
