@@ -161,19 +161,6 @@ def load_shards(path: Path, *, splits: Sequence[Split] = SPLITS, verify: bool = 
         ) from None
 
 
-def training_files(path: Path) -> tuple[str, ...]:
-    """The names of the files that a training may read: all but the test split's.
-
-    Raises:
-        ConfigError: There is no manifest.
-    """
-    try:
-        _, manifest = _read_manifest(path)
-        return ("manifest.json", *(name for name in manifest["files"] if _split_of_file(name) != "test"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"Cannot open shards {str(path)!r}: {error}; expected a manifest.json.") from None
-
-
 def sha256_of(file: Path) -> str:
     """The SHA-256 of a file's content, read a piece at a time."""
     with file.open("rb") as opened:
