@@ -130,7 +130,7 @@ class EvolutionTree(Batched):
         """Why no new design should be proposed now, if that is so."""
         tree = self._tree
         bottom = tree.scales[0]
-        sane = sum(len(tree.in_state(s)) for s in DesignState if s not in (DesignState.PROPOSED, DesignState.REJECTED))
+        sane = sum(len(tree.in_state(s)) for s in DesignState if s not in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN))
         coming = len(self._in_hand.union(self._claims.values()))
         if sane >= tree.ledger.account(bottom).quota:
             return Done(reason=f"the quota at {bottom} has all its designs")

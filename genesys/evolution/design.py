@@ -14,11 +14,13 @@ __all__ = ["BookkeepingError", "DesignRecord", "DesignState", "DesignView", "Lea
 
 
 class DesignState(StrEnum):
-    """Where a design stands. Only `implemented` and `verified` designs are parents and climb."""
+    """Where a design stands. Only `implemented` and `verified` designs are parents and climb; a `twin` stands for nothing of
+    its own, its results are another's."""
 
     PROPOSED = "proposed"
     IMPLEMENTED = "implemented"
     REJECTED = "rejected"
+    TWIN = "twin"
     VERIFIED = "verified"
     FAILED = "failed"
     POISON = "poison"
@@ -42,6 +44,7 @@ class Run:
     reason: str = ""
     seconds: float = 0.0
     n_tokens: int = 0
+    gpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class Lease:
     recipe: str = ""
     attempt: int = 1
     reason: str = ""
+    n_tokens: int = 0
+    gpu_seconds: float = 0.0
 
     @property
     def key(self) -> RunKey:
@@ -81,6 +86,12 @@ class DesignRecord:
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checker: str = ""
     fingerprint: str = ""
+    inherited_from: str = ""
+    edit: str = ""
+    target: str = ""
+    odds: Mapping[str, float] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
+    normal_form: str = ""
     findings: tuple[Mapping[str, Any], ...] = ()
     runs: tuple[Run, ...] = ()
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from genesys.errors import ConfigError
 
-EVENT_VERSION = 1
+EVENT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,15 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesignProposed:
-    """A program was proposed; `program` is its blob, `parts` the names of its parts."""
+    """A program was proposed; `program` is its blob, `parts` the names of its parts.
+
+    Attributes:
+        edit: What the operator did, by name; "" where it knows one way only.
+        target: Path of the part that it changed.
+        odds: Probability, at that moment, of each operator that could have been drawn.
+        steps: How far it went, by the name of the distance: from the parents (`tree`, `ast`), to the nearest seed (`seed`).
+        normal_form: Hash of the program with names and layout made equal; equal ones are the same program.
+    """
 
     kind: ClassVar[str] = "design_proposed"
     design: str
@@ -43,6 +51,11 @@ class DesignProposed:
     parts: tuple[str, ...] = ()
     is_seed: bool = False
     detail: str = ""
+    edit: str = ""
+    target: str = ""
+    odds: Mapping[str, float] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
+    normal_form: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +71,20 @@ class ProposalFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesignImplemented:
-    """The checker found the design sane; `sizes` gives each scale's size as plain data."""
+    """The checker found the design sane.
+
+    Attributes:
+        sizes: Each scale's size as plain data.
+        fingerprint: Equal for designs that compute the same; "" where it was not taken.
+        steps: Distances that only the check could measure, such as `behaviour`.
+    """
 
     kind: ClassVar[str] = "design_implemented"
     design: str
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checker: str = ""
     fingerprint: str = ""
+    steps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +98,29 @@ class DesignRejected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DesignTwinned:
+    """A sane design computes what another one does: it inherits that one's results and uses no quota.
+
+    Attributes:
+        inherited_from: The design whose results count for it; itself no twin.
+        steps: Distances that only the check could measure, such as `behaviour`.
+    """
+
+    kind: ClassVar[str] = "design_twinned"
+    design: str
+    inherited_from: str
+    fingerprint: str = ""
+    checker: str = ""
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseGranted:
-    """A run was handed out. `lease` is a fencing token: it only ever rises."""
+    """A run was handed out. `lease` is a fencing token: it only ever rises.
+
+    `n_tokens` and `gpu_seconds` are the most that it can use; they are set aside from the run's caps until it ends.
+    """
 
     kind: ClassVar[str] = "lease_granted"
     lease: int
@@ -90,16 +131,20 @@ class LeaseGranted:
     recipe: str = ""
     attempt: int = 1
     reason: str = ""
+    n_tokens: int = 0
+    gpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRefunded:
-    """A run ended without a result through no fault of the design; its quota comes back."""
+    """A run ended without a result through no fault of the design; its quota comes back, what it used does not."""
 
     kind: ClassVar[str] = "lease_refunded"
     lease: int
     cause: str
     reason: str = ""
+    n_tokens: int = 0
+    gpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +161,7 @@ class VerificationRecorded:
     recipe: str = ""
     seconds: float = 0.0
     n_tokens: int = 0
+    gpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +176,9 @@ class VerificationFailed:
     reason: str = ""
     seed: int = 0
     recipe: str = ""
+    seconds: float = 0.0
+    n_tokens: int = 0
+    gpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +221,7 @@ Event = (
     | ProposalFailed
     | DesignImplemented
     | DesignRejected
+    | DesignTwinned
     | LeaseGranted
     | LeaseRefunded
     | VerificationRecorded

@@ -45,6 +45,8 @@ class EvolutionTree(Books):
                 self._design_proposed(event)
             case ev.DesignImplemented():
                 self._design_implemented(event)
+            case ev.DesignTwinned():
+                self._design_twinned(event)
             case ev.DesignRejected():
                 record = self._in_check(event.design)
                 rejected = replace(record, findings=event.findings, checker=event.checker)
@@ -92,7 +94,8 @@ class EvolutionTree(Books):
         record = DesignRecord(
             id=event.design, name=event.name, program=event.program, operator=event.operator, order=len(self._records),
             parents=event.parents, references=event.references, designer=event.designer, parts=event.parts,
-            is_seed=event.is_seed, detail=event.detail,
+            is_seed=event.is_seed, detail=event.detail, edit=event.edit, target=event.target, odds=event.odds,
+            steps=event.steps, normal_form=event.normal_form,
         )  # fmt: skip
         for parent in dict.fromkeys(event.parents):
             self._children.setdefault(parent, []).append(event.design)
@@ -104,9 +107,26 @@ class EvolutionTree(Books):
     def _design_implemented(self, event: ev.DesignImplemented) -> None:
         record = self._in_check(event.design)
         self._pending_seeds.pop(record.id, None)
-        checked = replace(record, sizes=event.sizes, checker=event.checker, fingerprint=event.fingerprint)
+        checked = replace(
+            record, sizes=event.sizes, checker=event.checker, fingerprint=event.fingerprint,
+            steps={**record.steps, **event.steps},
+        )  # fmt: skip
         self._store(checked, DesignState.IMPLEMENTED)
         self._queue(event.design, 0)
+
+    def _design_twinned(self, event: ev.DesignTwinned) -> None:
+        record, original = self._in_check(event.design), self.record(event.inherited_from)
+        if original.id == record.id or original.state in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN):
+            raise BookkeepingError(
+                f"Cannot let design {record.id[:12]!r} inherit from {original.id[:12]!r}: that is {original.state}; "
+                "expected another design that passed its check and is no twin."
+            )
+        self._pending_seeds.pop(record.id, None)
+        twin = replace(
+            record, sizes=event.sizes, checker=event.checker, fingerprint=event.fingerprint,
+            inherited_from=original.id, steps={**record.steps, **event.steps},
+        )  # fmt: skip
+        self._store(twin, DesignState.TWIN)
 
     def _lease_granted(self, event: ev.LeaseGranted) -> None:
         record, lease = self.record(event.design), _lease_of(event)
@@ -161,6 +181,7 @@ class EvolutionTree(Books):
         run = Run(
             scale=lease.scale, seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
             metrics=event.metrics, report=event.report, seconds=event.seconds, n_tokens=event.n_tokens,
+            gpu_seconds=event.gpu_seconds,
         )  # fmt: skip
         self.ledger.commit(lease.key)
         self._take_back(lease)
@@ -248,5 +269,6 @@ class EvolutionTree(Books):
 def _lease_of(event: ev.LeaseGranted) -> Lease:
     return Lease(
         lease=event.lease, design=event.design, scale=event.scale, holder=event.holder, seed=event.seed,
-        recipe=event.recipe, attempt=event.attempt, reason=event.reason,
+        recipe=event.recipe, attempt=event.attempt, reason=event.reason, n_tokens=event.n_tokens,
+        gpu_seconds=event.gpu_seconds,
     )  # fmt: skip
