@@ -8,6 +8,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,7 +121,7 @@ async def _verify(jobs: Jobs, scorer: Scorer) -> VerificationReport:
         n_tokens=int(trained["n_tokens"]),
         seconds=jobs.seconds,
         config=_plain({key: value for key, value in request.to_json().items() if key != "tree"}),
-        software=_software(),
+        software=dict(_software()),
         hardware=_hardware(request),
         details=details,
         cage=await jobs.layers(),
@@ -210,7 +211,8 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _software() -> dict[str, str]:
+@cache
+def _software() -> Mapping[str, str]:
     """Versions that a result depends on, as installed here; the job's own word is not asked."""
     names = ("torch", "deepspeed", "numpy", "safetensors", "lm-eval", "tokenizers")
     found = {dist.metadata["Name"]: dist.version for name in names for dist in metadata.distributions(name=name)}
@@ -229,6 +231,7 @@ def _hardware(request: VerificationRequest) -> dict[str, Any]:
     }
 
 
+@cache
 def _first(path: Path, key: str) -> str:
     """The value of the first line `key : value` of a file; "" if there is none."""
     try:
