@@ -42,7 +42,8 @@ def _parts(report: Mapping[str, Any], name: str, *, ascii_only: bool, width: int
     for line in _absent(details.get("benchmarks", {}).get("absent", {}), groups):
         yield Text(line)
     if rates := details.get("train", {}).get("rates"):
-        yield Text(f"Learning rates tried: {_rates(rates, report['config']['scale']['peak_lr'])}.")
+        peak_lr, ran_away = report["config"]["scale"]["peak_lr"], details["train"].get("failed_rates", {})
+        yield Text(f"Learning rates tried: {_rates(rates, ran_away, peak_lr)}.")
     yield Text(f"Cost: {_cost(report)}.")
     yield Text(f"Cage: {_cage(report.get('cage', {}))}.")
     if len(curve := loss_curve(details)) > 1:
@@ -166,8 +167,9 @@ def _shown(metrics: Mapping[str, float], name: str, give_or_take: str) -> str:
     return f"{metrics[name]:.3f}" + ("" if error is None else f" {give_or_take} {_Z95 * error:.3f}")
 
 
-def _rates(rates: Sequence[Sequence[float]], peak_lr: float) -> str:
-    said = (f"{peak_lr * factor:g} ({loss:.3f} nats)" for factor, loss in rates)
+def _rates(rates: Sequence[Sequence[float]], failed: Mapping[str, str], peak_lr: float) -> str:
+    said = [f"{peak_lr * factor:g} ({loss:.3f} nats)" for factor, loss in rates]
+    said += [f"{peak_lr * float(factor):g} (failed: {printable(reason)})" for factor, reason in failed.items()]
     return ", ".join(said) + "; the lowest loss counts"
 
 

@@ -9,6 +9,8 @@ from genesys.cli._output import Folded, make_table, printable
 
 Json = dict[str, Any]
 
+ALPHA = 0.05
+
 
 def verdict(comparison: Json | None, n_seeds: int) -> str:
     """A comparison in a cell: the verdict once there are three pairs, until then how many seeds there are."""
@@ -42,6 +44,8 @@ def comparison_notes(found: Json) -> Iterator[str]:
     if fitness["verdict"] in ("better", "worse"):
         first, second = (a, b) if fitness["verdict"] == "better" else (b, a)
         yield f"{first} is better than {second}: {n} paired seeds, always-valid p = {fitness['p_value']:.3g}."
+    elif fitness["p_value"] <= ALPHA and n >= found["min_pairs"]:
+        yield f"No claim: {n} paired seeds. The evidence has sufficed, but the mean has turned since, or a seed failed."
     else:
         yield f"No claim: {n} paired {'seed' if n == 1 else 'seeds'}. " + _needs(n, more, found["min_pairs"])
     for name, failed in ((a, found["failed_a"]), (b, found["failed_b"])):

@@ -50,6 +50,16 @@ def test_a_report_says_all_figures_beside_what_they_are_measured_against(folder:
     assert genesys(str(folder)).output == shown.output
 
 
+def test_a_report_names_the_learning_rates_that_ran_away(tmp_path: Path) -> None:
+    report = report_to_json(make_report(tmp_path, weights=""))
+    report["details"]["train"] |= {"rates": [[0.5, 3.1], [1.0, 3.0]], "failed_rates": {"2": "the loss is not finite"}}
+    report["config"]["scale"]["peak_lr"] = 0.01
+    with (tmp_path / "out").open("w+") as file:
+        print_report(report, Console(file=file, width=200), name="gpt")
+        file.seek(0)
+        assert "0.005 (3.100 nats), 0.01 (3.000 nats), 0.02 (failed: the loss is not finite)" in file.read()
+
+
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_a_report_fits_80_columns_also_where_only_ascii_is_written(tmp_path: Path, ascii_only: bool) -> None:
     report = report_to_json(make_report(tmp_path, weights=""))

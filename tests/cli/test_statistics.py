@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from genesys.cli._statistics import comparison_notes
 from genesys.evolution.events import VerificationRecorded
 from genesys.storage import RunStore
 from genesys.storage.journal import content_hash
@@ -98,6 +99,21 @@ def test_compare_says_how_many_seeds_are_missing(runs: Path) -> None:
     assert "No claim: 1 paired seed." in text and "would settle it" in text
     assert "Corrected for the best of 4 designs" in text and "better" not in text.replace("is not called better", "")
     assert answer("compare", "demo-1", "lone", "gpt", "--best-of", "1", cwd=runs)["fitness"]["best_of"] == 1
+
+
+def test_compare_says_why_evidence_that_sufficed_makes_no_claim() -> None:
+    fitness = {"verdict": "not separated", "n_pairs": 9, "n_more": None, "p_value": 0.01, "best_of": 1}
+    found = {
+        "name_a": "a",
+        "name_b": "b",
+        "fitness": fitness,
+        "failed_a": [3],
+        "failed_b": [],
+        "min_pairs": 3,
+        "metrics": [],
+    }
+    text = " ".join(comparison_notes(found))
+    assert "No claim: 9 paired seeds. The evidence has sufficed" in text and "noise is too large" not in text
 
 
 def test_tasks_ranks_by_worth_and_names_what_was_read(runs: Path) -> None:
