@@ -25,7 +25,7 @@ def command(
     cached: Annotated[bool, typer.Option(help="Answer from kept verdicts where there are.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check a design: exit code 0 sane, 1 rejected, 2 could not check; of a folder, the worst."""
+    """Check a design. Exit code 0 sane, 1 rejected, 2 could not check; of a folder, the worst."""
     from genesys.api import check, check_folder
     from genesys.checker import VerdictCache, default_folder
 

@@ -21,7 +21,7 @@ def command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two designs over the training seeds that both were verified with."""
+    """Compare two designs over the training seeds of both."""
     from genesys.api import open_run
     from genesys.errors import ConfigError
 

@@ -15,7 +15,7 @@ _EXTRAS = {"llm": "litellm", "knowledge": "qdrant_client", "eval": "lm_eval", "e
 
 
 def command(as_json: AsJson = False) -> None:
-    """Show what a run would find here: software, cores, cards, isolation."""
+    """Show what a run would find here. Software, cores, cards, isolation."""
     import asyncio
 
     import psutil

@@ -18,7 +18,7 @@ def command(
     dashboard: Annotated[bool, typer.Option(help="Start the Ray dashboard on this machine.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Run an evolution; interrupt it safely with Ctrl-C, and go on with --resume."""
+    """Run an evolution. Interrupt it safely with Ctrl-C, and go on with --resume."""
     from genesys.api import evolve, run_folder_for
     from genesys.cli._progress import progress_display
     from genesys.config import load_config

@@ -22,7 +22,7 @@ def command(
     to: Annotated[Path, typer.Option(help="Folder for the imported designs, one .json each.")] = Path("imported"),
     as_json: AsJson = False,
 ) -> None:
-    """Import published designs: exit code 0 all imported, 1 some failed, 2 nothing to import."""
+    """Import published designs. Exit code 0 all imported, 1 some failed, 2 nothing to import."""
     from genesys.importer import import_designs
 
     rows = list(_written(import_designs(path), to))

@@ -30,7 +30,7 @@ def command(
     check: Annotated[bool, typer.Option("--check", help="Hold a report against its weights file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one design: where it comes from, its units, its results; or one verification's report."""
+    """Show one design, or one verification's report. Of a design: where it comes from, its units, its results."""
     if design is None:
         _show_report(run, scale=scale, seed=seed, check=check, as_json=as_json)
         return

@@ -13,7 +13,7 @@ def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")],
     as_json: AsJson = False,
 ) -> None:
-    """Drain a run: verifications that run may finish, nothing new starts."""
+    """Drain a run. Verifications that run may finish, nothing new starts."""
     from cluster.evolve import STOP_FILE
     from genesys.api import open_run
     from genesys.errors import ConfigError

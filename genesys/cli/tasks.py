@@ -18,7 +18,7 @@ def command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure each task's signal against its noise and cost, and propose a suite."""
+    """Measure what each task tells, and propose a suite. Signal, noise and cost of each are shown."""
     from genesys.api import open_run
 
     found = open_run(run).tasks(scale, candidates=_names(suite) if suite else ())

@@ -13,7 +13,7 @@ def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show the evolution as a tree: each design below its first parent."""
+    """Show the evolution as a tree. Each design stands below its first parent."""
     from genesys.api import open_run
 
     opened = open_run(run)

@@ -44,7 +44,7 @@ def command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pre-train and evaluate one design at one scale; interrupt it safely with Ctrl-C."""
+    """Pre-train and evaluate one design at one scale. Interrupt it safely with Ctrl-C."""
     try:
         if reproduce is not None:
             _refuse_beside_reproduce(
