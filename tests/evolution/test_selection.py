@@ -109,7 +109,20 @@ def test_while_few_are_verified_one_parent_is_a_seed() -> None:
 
 def test_without_designs_there_is_only_scratch() -> None:
     selection = QuadrantSelection().select(make_population(0, n_seeds=0), rng=Random(0))
-    assert selection == Selection(operator="scratch", parents=(), reason="from scratch")
+    assert selection == Selection(operator="scratch", parents=(), reason="from scratch", odds={"scratch": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("n", "odds"),
+    [
+        (5, {"mutation": 1.0}),
+        (12, {"mutation": 0.75 / 0.95, "crossover": 0.20 / 0.95}),
+        (40, {"mutation": 0.75, "crossover": 0.20, "scratch": 0.05}),
+    ],
+)
+def test_a_selection_carries_the_odds_of_its_operator(n: int, odds: dict[str, float]) -> None:
+    selection = RandomSelection().select(make_population(n), rng=Random(0))
+    assert selection.odds == pytest.approx(odds) and selection.operator in odds
 
 
 class _Fails:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import isclose
 from random import Random
 from typing import Literal, Protocol, get_args
@@ -21,12 +21,18 @@ _ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What the next design is made from: ids of its parents, and of what else its designer may read."""
+    """What the next design is made from: ids of its parents, and of what else its designer may read.
+
+    Attributes:
+        odds: Probability of each operator that could have been drawn, its own included; journaled, so that what the
+            operators earn can be told from where they were used. Empty when it was no draw.
+    """
 
     operator: Operator
     parents: tuple[str, ...]
     references: tuple[str, ...] = ()
     reason: str = ""
+    odds: Mapping[Operator, float] = field(default_factory=dict)
 
 
 class SelectionStrategy(Protocol):
@@ -79,35 +85,43 @@ class OperatorRates:
             pick: Draws one parent by the strategy's own rule; called only when there is one to draw.
             reason: The strategy's, kept in the selection.
         """
-        operator = self._operator(population, rng)
-        n_parents = N_PARENTS[operator]
-        if n_parents == 0:
-            return Selection(operator=operator, parents=(), reason="from scratch")
+        odds = self.odds(population)
+        operator = rng.choices(tuple(odds), tuple(odds.values()))[0]
+        parents, why = self._parents(N_PARENTS[operator], population, rng, pick, reason)
+        return Selection(operator=operator, parents=parents, reason=why, odds=odds)
+
+    def _parents(
+        self, n: int, population: Population, rng: Random, pick: Callable[[], DesignView], reason: str
+    ) -> tuple[tuple[str, ...], str]:
+        """So many parents, and why these."""
+        if n == 0:
+            return (), "from scratch"
         seeds = population.seeds
-        if len(seeds) >= n_parents and rng.random() < self.restart:
-            drawn = rng.sample(seeds, n_parents)
-            return Selection(operator=operator, parents=tuple(v.id for v in drawn), reason="restart from the seeds")
+        if len(seeds) >= n and rng.random() < self.restart:
+            return tuple(view.id for view in rng.sample(seeds, n)), "restart from the seeds"
         parents: list[str] = []
         if seeds and population.n_verified <= self.seed_until:
             parents.append(rng.choice(seeds).id)
             reason = f"{reason}; one parent is a seed".removeprefix("; ")
-        while len(parents) < n_parents:
+        while len(parents) < n:
             parents.append(self._another(population, rng, pick, parents))
-        return Selection(operator=operator, parents=tuple(parents), reason=reason)
+        return tuple(parents), reason
 
-    def _operator(self, population: Population, rng: Random) -> Operator:
+    def odds(self, population: Population) -> dict[Operator, float]:
+        """Probability of each operator that may be drawn now; they sum to 1."""
         warm_up = bool(population.seeds)
-        allowed = {
+        allowed: dict[Operator, bool] = {
             "mutation": len(population.eligible) >= 1,
             "crossover": len(population.eligible) >= 2
             and not (warm_up and population.n_implemented < self.crossover_from),
             "scratch": not (warm_up and population.n_implemented < self.scratch_from),
         }
         shares = {"mutation": self.mutation, "crossover": self.crossover, "scratch": self.scratch}
-        weights = [shares[operator] * allowed[operator] for operator in OPERATORS]
-        if sum(weights) > 0:
-            return rng.choices(OPERATORS, weights)[0]
-        return next((o for o in ("mutation", "scratch") if allowed[o]), "scratch")
+        weights = {o: shares[o] for o in OPERATORS if allowed[o] and shares[o] > 0}
+        total = sum(weights.values())
+        if total > 0:
+            return {operator: weight / total for operator, weight in weights.items()}
+        return {"mutation" if allowed["mutation"] else "scratch": 1.0}
 
     def _another(self, population: Population, rng: Random, pick: Callable[[], DesignView], taken: list[str]) -> str:
         """A parent not taken yet: the strategy's, else after some tries anyone."""
