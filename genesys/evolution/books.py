@@ -18,6 +18,7 @@ from genesys.evolution.events import RunStarted, event_from_json, event_to_json
 from genesys.evolution.ranking import Ranking, Ratings
 from genesys.evolution.rating import FitnessRule
 from genesys.evolution.snapshot import SNAPSHOT_VERSION, record_from_json, value_to_json
+from genesys.ladder.budget import Budget, Caps, Cost
 from genesys.ladder.ledger import FIRST_SEED, Ledger, RunKey
 
 CLIMBING = (DesignState.IMPLEMENTED, DesignState.VERIFIED)
@@ -47,10 +48,20 @@ class Books:
         self._deaths: Counter[RunKey] = Counter()
         self._seeds: list[str] = []
         self._pending_seeds: dict[str, None] = {}
+        self._commits: list[str] = []
+        self._by_fingerprint: dict[str, str] = {}
+        self._by_normal_form: dict[str, str] = {}
+        self.budget = Budget()
+        self.run_costs: Mapping[str, Cost] = {}
         self._open((), (), "")
 
     def _start(self, run: RunStarted) -> None:
-        self.run = run
+        try:
+            costs = {scale: Cost.of(**cost) for scale, cost in run.config.get("run_costs", {}).items()}
+            caps = Caps.from_json(run.config.get("caps", {}))
+        except (TypeError, AttributeError) as error:
+            raise BookkeepingError(f"Cannot read the caps or run costs of run {run.run!r}: {error}.") from error
+        self.run, self.run_costs, self.budget = run, costs, Budget(caps)
         self._open(run.scales, run.quotas, run.reference)
 
     def _open(self, scales: tuple[str, ...], quotas: tuple[int, ...], reference: str) -> None:
@@ -75,6 +86,14 @@ class Books:
         merit = float(record.is_seed) if k == 0 else self.ratings.raw(design, self.scales[k - 1])
         if k < len(self.scales):
             self._waiting[self.scales[k]].put(design, (merit, -record.order))
+
+    def _index(self, record: DesignRecord) -> None:
+        """Let a sane design be found by what it is; of equal ones the first proposed."""
+        for found, name in (
+            (self._by_fingerprint, record.fingerprint), (self._by_normal_form, record.normal_form),
+        ):  # fmt: skip
+            if name and (name not in found or self._records[found[name]].order > record.order):
+                found[name] = record.id
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -102,6 +121,26 @@ class Books:
     def seeds(self) -> tuple[str, ...]:
         """Ids of the seeds, in the order of their proposals."""
         return tuple(self._seeds)
+
+    @property
+    def caps(self) -> Caps:
+        """The caps that hold now."""
+        return self.budget.caps
+
+    @property
+    def commits(self) -> Sequence[str]:
+        """Ids in the order of their first-seed commits, once for each scale; it only grows."""
+        return self._commits
+
+    @property
+    def by_fingerprint(self) -> Mapping[str, str]:
+        """The first proposed of the sane designs with a fingerprint; never a twin."""
+        return MappingProxyType(self._by_fingerprint)
+
+    @property
+    def by_normal_form(self) -> Mapping[str, str]:
+        """The first proposed of the sane designs with a normal form; never a twin."""
+        return MappingProxyType(self._by_normal_form)
 
     @property
     def n_verified(self) -> int:
@@ -158,6 +197,9 @@ class Books:
             "draining": self.draining,
             "finished": self.finished,
             "counters": dict(self.counters),
+            "caps": self.caps.to_json(),
+            "spent": list(self.budget.spent),
+            "commits": [self._records[design].order for design in self._commits],
             "records": [value_to_json(record) for record in self._records.values()],
             "leases": [value_to_json(self._leases[number]) for number in sorted(self._leases)],
             "deaths": sorted([list(key), n] for key, n in self._deaths.items() if n),
@@ -182,8 +224,11 @@ class Books:
         tree.n_events, tree.last_lease = data["n_events"], data["last_lease"]
         tree.draining, tree.finished = data["draining"], data["finished"]
         tree.counters.update(data["counters"])
+        tree.budget = Budget(Caps.from_json(data["caps"]), Cost(*data["spent"]))
         tree._deaths.update({RunKey(*key): n for key, n in data["deaths"]})
-        tree._restore([record_from_json(item) for item in data["records"]], [Lease(**item) for item in data["leases"]])
+        records = [record_from_json(item) for item in data["records"]]
+        tree._commits = [records[order].id for order in data["commits"]]
+        tree._restore(records, [Lease(**item) for item in data["leases"]])
         return tree
 
     def _restore(self, records: Sequence[DesignRecord], leases: Sequence[Lease]) -> None:
@@ -196,10 +241,13 @@ class Books:
                 self._seeds.append(record.id)
             if record.is_seed and record.state is DesignState.PROPOSED:
                 self._pending_seeds[record.id] = None
+            if record.state not in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN):
+                self._index(record)
             for run in record.runs:
                 self._restore_run(record.id, run)
         for lease in leases:
             self.ledger.reserve(lease.key)
+            self.budget.reserved = self.budget.reserved.plus(lease.cost)
             self._leases[lease.lease] = lease
             self._running[lease.scale][lease.design] += 1
             if lease.seed == FIRST_SEED:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from genesys.evolution.rating import Fitness
+from genesys.ladder.budget import Cost
 from genesys.ladder.ledger import BookkeepingError, RunKey
 
 __all__ = ["BookkeepingError", "DesignRecord", "DesignState", "DesignView", "Lease", "Run", "RunOutcome", "confidence"]
@@ -65,6 +66,11 @@ class Lease:
     @property
     def key(self) -> RunKey:
         return RunKey(self.design, self.scale, self.seed, self.recipe)
+
+    @property
+    def cost(self) -> Cost:
+        """What is set aside for it."""
+        return Cost.of(self.n_tokens, self.gpu_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,7 @@ class LeaseRefunded:
     lease: int
     cause: str
     reason: str = ""
+    seconds: float = 0.0
     n_tokens: int = 0
     gpu_seconds: float = 0.0
 
@@ -201,10 +202,11 @@ class RunDraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed:
-    """A driver took the run up again after an interruption or a drain."""
+    """A driver took the run up again after an interruption or a drain; `caps`, if any, hold from now on."""
 
     kind: ClassVar[str] = "run_resumed"
     reason: str = ""
+    caps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from genesys.evolution import events as ev
 from genesys.evolution.books import CLIMBING, Books
 from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState, Lease, Run, RunOutcome
 from genesys.evolution.population import Population
+from genesys.ladder.budget import Caps, Cost
 from genesys.ladder.ledger import FIRST_SEED, RunKey
 
 POISON_AFTER = 3
@@ -59,11 +60,12 @@ class EvolutionTree(Books):
             case ev.VerificationRecorded():
                 self._verification_recorded(event)
             case ev.VerificationFailed():
-                lease = self._outstanding(event.lease, event)
-                self._end(lease, "failed", cause=event.cause, reason=event.reason)
+                self._end(self._outstanding(event.lease, event), event, "failed")
             case ev.RunDraining():
                 self.draining = event.reason or "draining"
             case ev.RunResumed():
+                if event.caps:
+                    self.budget.caps = Caps.from_json(event.caps)
                 self.draining = self.finished = ""
             case ev.RunFinished():
                 self.finished = event.reason or "finished"
@@ -112,6 +114,7 @@ class EvolutionTree(Books):
             steps={**record.steps, **event.steps},
         )  # fmt: skip
         self._store(checked, DesignState.IMPLEMENTED)
+        self._index(checked)
         self._queue(event.design, 0)
 
     def _design_twinned(self, event: ev.DesignTwinned) -> None:
@@ -130,6 +133,7 @@ class EvolutionTree(Books):
 
     def _lease_granted(self, event: ev.LeaseGranted) -> None:
         record, lease = self.record(event.design), _lease_of(event)
+        cost = lease.cost
         if event.lease <= self.last_lease:
             raise BookkeepingError(
                 f"Cannot grant lease {event.lease}: numbers only rise; expected above {self.last_lease}."
@@ -150,7 +154,14 @@ class EvolutionTree(Books):
                 f"Cannot grant lease {event.lease}: design {record.id[:12]!r} is not verified at "
                 f"{self.scales[k - 1]!r}; expected no rung skipped on the way to {event.scale!r}."
             )
+        shortage = self.budget.shortage(cost)
+        if shortage:
+            raise BookkeepingError(
+                f"Cannot grant lease {event.lease}: {shortage} leaves no room for a run at {event.scale!r}. Wait for a "
+                "refund or raise the cap."
+            )
         self.ledger.reserve(lease.key)
+        self.budget.reserve(cost)
         self.last_lease = event.lease
         self._leases[event.lease] = lease
         self._running[event.scale][event.design] += 1
@@ -160,13 +171,14 @@ class EvolutionTree(Books):
 
     def _lease_refunded(self, event: ev.LeaseRefunded) -> None:
         lease = self._outstanding(event.lease)
+        used = Cost.of(event.n_tokens, event.gpu_seconds, runs=0)
         self._deaths[lease.key] += event.cause not in ORDERLY_CAUSES
         if self._deaths[lease.key] >= POISON_AFTER:
-            self._end(lease, "poison", cause=event.cause, reason=event.reason)
+            self._end(lease, event, "poison")
             self.counters["poison"] += 1
             return
         self.ledger.refund(lease.key)
-        self._take_back(lease)
+        self._take_back(lease, used)
         if lease.seed == FIRST_SEED:
             self._present[lease.scale].pop(lease.design)
             if self._records[lease.design].state in CLIMBING:
@@ -183,8 +195,11 @@ class EvolutionTree(Books):
             metrics=event.metrics, report=event.report, seconds=event.seconds, n_tokens=event.n_tokens,
             gpu_seconds=event.gpu_seconds,
         )  # fmt: skip
+        used = Cost.of(event.n_tokens, event.gpu_seconds)
         self.ledger.commit(lease.key)
-        self._take_back(lease)
+        self._take_back(lease, used)
+        if lease.seed == FIRST_SEED:
+            self._commits.append(lease.design)
         record = self._records[lease.design]
         self._store(
             replace(record, runs=(*record.runs, run)),
@@ -203,18 +218,15 @@ class EvolutionTree(Books):
         if lease.seed == FIRST_SEED and record.state in CLIMBING:
             self._queue(record.id, above)
 
-    def _end(self, lease: Lease, outcome: RunOutcome, *, cause: str, reason: str) -> None:
+    def _end(self, lease: Lease, event: ev.VerificationFailed | ev.LeaseRefunded, outcome: RunOutcome) -> None:
+        used = Cost.of(event.n_tokens, event.gpu_seconds)
         self.ledger.fail(lease.key)
-        self._take_back(lease)
+        self._take_back(lease, used)
         run = Run(
-            scale=lease.scale,
-            seed=lease.seed,
-            recipe=lease.recipe,
-            outcome=outcome,
-            lease=lease.lease,
-            cause=cause,
-            reason=reason,
-        )
+            scale=lease.scale, seed=lease.seed, recipe=lease.recipe, outcome=outcome, lease=lease.lease,
+            cause=event.cause, reason=event.reason, seconds=event.seconds, n_tokens=event.n_tokens,
+            gpu_seconds=event.gpu_seconds,
+        )  # fmt: skip
         record = self._records[lease.design]
         record = replace(record, runs=(*record.runs, run))
         if lease.seed != FIRST_SEED:
@@ -233,7 +245,8 @@ class EvolutionTree(Books):
             for waiting in tuple(self._waiting[self.scales[k]]):
                 self._queue(waiting, k)
 
-    def _take_back(self, lease: Lease) -> None:
+    def _take_back(self, lease: Lease, used: Cost) -> None:
+        self.budget.settle(lease.cost, used)
         del self._leases[lease.lease]
         running = self._running[lease.scale]
         running[lease.design] -= 1
