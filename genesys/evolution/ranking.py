@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
+from typing import Any
 
 from genesys.evolution.design import DesignRecord, DesignState, confidence
 from genesys.evolution.rating import Fitness, FitnessRule, Frame, Rating, frame_of
@@ -87,6 +88,10 @@ class Ratings:
         self.niches: dict[str, Ranking] = {}
         self.niches_by_scale: dict[str, dict[str, Ranking]] = {s: {} for s in scales}
         self._niche: dict[str, str] = {}
+        # what strategies keep up to date for themselves, and what tells them how: see `Population.kept` and `.rerated`
+        self.kept: dict[Hashable, Any] = {}
+        self.n_axis_moves = 0
+        self.moved: list[str] = []
 
     # --- writing (the tree only) ---------------------------------------------------------------------------
 
@@ -98,6 +103,7 @@ class Ratings:
         else:
             for ranking in (self.by_age, self.by_confidence, self.by_value, *self.niches.values()):
                 ranking.discard(record.id)
+            self.moved.append(record.id)
             if record.id == self._reference:
                 self._rate_all(self._scales)
 
@@ -152,6 +158,8 @@ class Ratings:
             below = self._frames[scale] = frame_of(found.get(self._reference), seeds, below)
         for design in {d for found in self._ratings.values() for d in found}:
             self._place(design)
+        self.n_axis_moves += 1
+        self.moved.clear()
 
     def _place(self, design: str) -> None:
         rung = next((k for k in reversed(range(len(self._scales))) if design in self._ratings[self._scales[k]]), -1)
@@ -163,6 +171,7 @@ class Ratings:
         if self._records[design].state is not DesignState.VERIFIED:
             return
         self.by_value.put(design, (fitness.value,))
+        self.moved.append(design)
         for niche, ranking in self.niches.items():
             if niche != self.niche(design):
                 ranking.discard(design)
