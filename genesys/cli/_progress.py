@@ -56,6 +56,7 @@ class Display:
 
     def _line(self, snapshot: Snapshot) -> str:
         rungs = ", ".join(f"{s.name} {s.finished}/{s.quota}" for s in snapshot.status.scales)
+        rungs += f"; used {snapshot.status.spending}" if snapshot.status.spending else ""
         return f"{self._elapsed()}  verified {rungs}; {snapshot.status.n_designs} designs; {self._best(snapshot)}; {self._eta(snapshot.status)}"
 
     def _drawing(self, snapshot: Snapshot) -> Any:
@@ -74,7 +75,9 @@ class Display:
             for name, p in snapshot.verifiers.items()
             if p.design
         ]
-        head = Text(f"{self._elapsed()}  designs: {states or 'none'}; {self._eta(status)}")
+        head = Text(
+            f"{self._elapsed()}  designs: {states or 'none'}; {self._eta(status)}; {status.spending}".rstrip("; ")
+        )
         return Group(head, rungs, Text(self._best(snapshot)), *work)
 
     def _eta(self, status: RunStatus) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from genesys.evolution.design import DesignState
 from genesys.evolution.rating import Fitness
 from genesys.evolution.tree import EvolutionTree
+from genesys.ladder.budget import Budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,26 @@ class ScaleStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CapStatus:
+    """What was used of one thing (runs, tokens, GPU-hours, USD), what is set aside, and the cap; None for no cap."""
+
+    what: str
+    spent: float
+    reserved: float
+    cap: float | None
+
+    def __str__(self) -> str:
+        return f"{self.spent:,.6g} of {self.cap:,.6g} {self.what}" if self.cap is not None else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
     """Where a run stands.
 
     Attributes:
         states: Number of designs by state.
         best: Id of the design that leads the leaderboard; "" before the first is rated.
+        caps: What was used, by the kinds that a cap may be set on.
         ended: Why the run ended or takes no new work; "" while it goes on.
     """
 
@@ -46,6 +61,12 @@ class RunStatus:
     best_scale: str = ""
     best_fitness: Fitness | None = None
     ended: str = ""
+    caps: tuple[CapStatus, ...] = ()
+
+    @property
+    def spending(self) -> str:
+        """What was used against the caps that are set, in words; "" without any."""
+        return ", ".join(text for cap in self.caps if (text := str(cap)))
 
     @property
     def n_designs(self) -> int:
@@ -68,6 +89,18 @@ def run_status(tree: EvolutionTree) -> RunStatus:
         best_scale=best_scale,
         best_fitness=tree.ratings.fitness_at(best, best_scale) if best_scale else None,
         ended=tree.finished or tree.draining,
+        caps=_cap_status(tree.budget),
+    )
+
+
+def _cap_status(budget: Budget) -> tuple[CapStatus, ...]:
+    caps, spent, reserved = budget.caps, budget.spent, budget.reserved
+    hours = None if caps.gpu_seconds is None else caps.gpu_seconds / 3600
+    return (
+        CapStatus(what="runs", spent=spent.runs, reserved=reserved.runs, cap=caps.runs),
+        CapStatus(what="tokens", spent=spent.n_tokens, reserved=reserved.n_tokens, cap=caps.tokens),
+        CapStatus(what="GPU-hours", spent=spent.gpu_seconds / 3600, reserved=reserved.gpu_seconds / 3600, cap=hours),
+        CapStatus(what="USD", spent=budget.usd, reserved=budget.usd_reserved, cap=caps.usd),
     )
 
 
