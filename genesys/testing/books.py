@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -22,6 +22,7 @@ from genesys.evolution.fitness import RelativeFitness
 from genesys.evolution.population import Population
 from genesys.evolution.promotion import Finished, PromotionStrategy, Verify, Wait, decide
 from genesys.evolution.rating import FitnessRule
+from genesys.ladder.budget import Cost
 
 SCALES = ("small", "middle", "large")
 UNIGRAM_BPB = 4.0
@@ -45,14 +46,24 @@ def start_tree(
     reference: str = "",
     rule: FitnessRule | None = None,
     training_seeds: int = 1,
+    caps: Mapping[str, float] | None = None,
+    costs: Sequence[tuple[int, float]] = (),
     events: list[Event] | None = None,
 ) -> EvolutionTree:
-    """An empty run with as many scales as quotas and equal training seeds at each; `events` collects what is applied."""
+    """An empty run with as many scales as quotas and equal training seeds at each.
+
+    Args:
+        caps: As `Caps` reads them; none by default.
+        costs: Tokens and GPU-seconds of a run at each scale; nothing by default.
+        events: Collects what is applied.
+    """
     tree = EvolutionTree(rule or RelativeFitness())
     names = tuple(SCALES[k] if k < len(SCALES) else f"scale-{k}" for k in range(len(quotas)))
     config = {
         "training_seeds": dict.fromkeys(names, training_seeds),
         "replicate_quotas": {name: quota * (training_seeds - 1) for name, quota in zip(names, quotas, strict=True)},
+        "caps": dict(caps or {}),
+        "run_costs": {name: {"n_tokens": n, "gpu_seconds": s} for name, (n, s) in zip(names, costs, strict=False)},
     }
     started = RunStarted(run="test", scales=names, quotas=tuple(quotas), reference=reference, config=config)
     apply(tree, started, events)
@@ -147,9 +158,11 @@ def climb(
             case Finished(reason=reason):
                 return reason
             case Verify(design=design, scale=scale, seed=seed) if len(tree.leases) < n_verifiers:
+                cost = tree.run_costs.get(scale, Cost.of())
                 granted = LeaseGranted(
-                    lease=tree.last_lease + 1, design=design, scale=scale, seed=seed, holder="v", reason=decision.reason
-                )
+                    lease=tree.last_lease + 1, design=design, scale=scale, seed=seed, holder="v", reason=decision.reason,
+                    n_tokens=cost.n_tokens, gpu_seconds=cost.gpu_seconds,
+                )  # fmt: skip
                 apply(tree, granted, events)
             case Wait() | Verify():
                 assert tree.leases, f"nothing runs and nothing starts: {decision.reason}"
@@ -159,10 +172,11 @@ def climb(
 
 def _end_of(tree: EvolutionTree, quality: dict[str, float], rng: Random, p_refund: float, p_fail: float) -> Event:
     lease = tree.leases[rng.choice(sorted(tree.leases))]
-    draw = rng.random()
+    draw, share = rng.random(), rng.random() if lease.n_tokens or lease.gpu_seconds else 0.0
+    used: dict[str, Any] = {"n_tokens": int(share * lease.n_tokens), "gpu_seconds": share * lease.gpu_seconds}
     if draw < p_refund:
-        return LeaseRefunded(lease=lease.lease, cause="killed")
-    what: dict[str, Any] = {"lease": lease.lease, "design": lease.design, "scale": lease.scale, "seed": lease.seed}
+        return LeaseRefunded(lease=lease.lease, cause="killed", **used)
+    what = used | {"lease": lease.lease, "design": lease.design, "scale": lease.scale, "seed": lease.seed}
     if draw < p_refund + p_fail:
         return VerificationFailed(**what, cause="non-finite")
     noise = 0.02 * rng.random()

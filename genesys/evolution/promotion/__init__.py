@@ -6,13 +6,21 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from genesys.evolution.policy import resolve_strategy
-from genesys.evolution.promotion.base import Promotion, PromotionStrategy
+from genesys.evolution.promotion.base import Decline, Promotion, PromotionStrategy
 from genesys.evolution.promotion.decide import Decision, Finished, Verify, Wait, decide
+from genesys.evolution.promotion.hurdle import Hurdle
+from genesys.evolution.promotion.median import MedianStopping
 from genesys.evolution.promotion.quadrant import QuadrantPromotion
 from genesys.evolution.promotion.random import RandomPromotion
 from genesys.evolution.promotion.successive_halving import SuccessiveHalving
 
-PROMOTIONS = {"quadrant": QuadrantPromotion, "random": RandomPromotion, "successive_halving": SuccessiveHalving}
+PROMOTIONS = {
+    "hurdle": Hurdle,
+    "median": MedianStopping,
+    "quadrant": QuadrantPromotion,
+    "random": RandomPromotion,
+    "successive_halving": SuccessiveHalving,
+}
 
 
 def resolve_promotion(
@@ -25,7 +33,10 @@ def resolve_promotion(
 __all__ = [
     "PROMOTIONS",
     "Decision",
+    "Decline",
     "Finished",
+    "Hurdle",
+    "MedianStopping",
     "Promotion",
     "PromotionStrategy",
     "QuadrantPromotion",

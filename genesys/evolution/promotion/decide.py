@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
-from genesys.evolution.design import DesignState
 from genesys.evolution.events import PolicyFailed
 from genesys.evolution.policy import STRATEGY_TIMEOUT_S, call_with_deadline, is_built_in
 from genesys.evolution.population import Population
-from genesys.evolution.promotion.base import Promotion, PromotionStrategy, highest_open
+from genesys.evolution.promotion.base import Decline, Promotion, PromotionStrategy, highest_open
 from genesys.evolution.promotion.random import RandomPromotion
 from genesys.evolution.promotion.replicates import next_replicate
+from genesys.evolution.promotion.room import Room, best_waiting, cost_at
 from genesys.evolution.tree import EvolutionTree
 from genesys.ladder.ledger import FIRST_SEED
 
@@ -30,10 +30,11 @@ class Verify:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Nothing to start now; ask again after the next event."""
+    """Nothing to start now; ask again after the next event. `is_capped`: what runs holds the room under a cap."""
 
     reason: str
     failure: PolicyFailed | None = None
+    is_capped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,99 +68,68 @@ def decide(
         reason = tree.draining or tree.finished
         return Wait(reason=f"{reason}; {len(tree.leases)} still run") if tree.leases else Finished(reason=reason)
     decision = _climb(tree, strategy, rng, proposals_open=proposals_open, timeout_s=timeout_s)
-    if isinstance(decision, Verify):
-        return decision
-    replicate = next_replicate(tree)
+    return decision if isinstance(decision, Verify) else _or_replicate(tree, decision)
+
+
+def _or_replicate(tree: EvolutionTree, decision: Wait | Finished) -> Decision:
+    """A replicate, where nothing of the ladder starts and no cap is what holds the ladder up."""
+    replicate = None if isinstance(decision, Wait) and decision.is_capped else next_replicate(tree)
     if replicate is not None:
         reason = f"training seed {replicate.seed}, while nothing else may start"
         failure = getattr(decision, "failure", None)
         return Verify(
             design=replicate.design, scale=replicate.scale, reason=reason, seed=replicate.seed, failure=failure
         )
-    if isinstance(decision, Finished) and tree.leases:
+    if not isinstance(decision, Finished):
+        return decision
+    if tree.leases:
         return Wait(reason=f"{decision.reason}; {len(tree.leases)} replicates still run")
-    return decision
+    due = next_replicate(tree, within_caps=False)
+    if due is None:
+        return decision
+    cap = tree.budget.shortage(cost_at(tree, due.scale))
+    return Finished(reason=f"{decision.reason}; {cap} leaves no room for a further training seed at {due.scale}")
 
 
 def _climb(
     tree: EvolutionTree, strategy: PromotionStrategy, rng: Random, *, proposals_open: bool, timeout_s: float | None
 ) -> Decision:
     """What the ladder itself has to do next."""
-    room = _Room.of(tree, proposals_open=proposals_open)
-    if len(room.settled) == len(tree.scales):
-        spent = tree.ledger.is_spent()
-        return Finished(reason="every quota is spent" if spent else "no design is left that could spend a quota")
-    first = _goes_first(tree, room)
-    if first is not None:
-        return Verify(design=first.design, scale=first.scale, reason=first.reason)
-    return _by_strategy(tree, room, strategy, rng, timeout_s)
+    declined: dict[str, str] = {}
+    while True:
+        room = Room(tree=tree, proposals_open=proposals_open, declined=declined)
+        if len(room.settled) == len(tree.scales):
+            return Finished(reason=_why_finished(tree, room, declined))
+        first = _goes_first(tree, room)
+        if first is not None:
+            return Verify(design=first.design, scale=first.scale, reason=first.reason)
+        decision = _by_strategy(tree, room, strategy, rng, timeout_s)
+        if not isinstance(decision, _Declined):
+            return decision
+        declined |= dict.fromkeys(decision.scales, decision.reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Room:
-    """Where leases are free: `free` in all, `openings` without the room kept for those that go first.
+@dataclass(frozen=True, slots=True)
+class _Declined:
+    """The strategy wants nobody who waits at these scales, and nothing else can come."""
 
-    `only` names, for a scale, the niches that alone may use its openings; `is_quiet` says that nothing runs and
-    nothing new comes while the strategy waits.
-    """
-
-    settled: frozenset[str]
-    free: Mapping[str, int]
-    openings: Mapping[str, int]
-    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    is_quiet: bool = False
-
-    @staticmethod
-    def of(tree: EvolutionTree, *, proposals_open: bool) -> _Room:
-        settled = _settled(tree, proposals_open)
-        free = {s: tree.ledger.released(s, settled=settled) - tree.ledger.account(s).used for s in tree.scales}
-        openings = {s: n - _kept(tree, k, settled) for k, (s, n) in enumerate(free.items())}
-        only = {s: _reserved_niches(tree, k, settled) for k, s in enumerate(tree.scales)}
-        bottom = tree.scales[0]
-        may_grow = proposals_open or bool(tree.in_state(DesignState.PROPOSED))
-        # designers pause while designs wait at the bottom, so a strategy must not wait for more of them then
-        nothing_comes = not may_grow or tree.ledger.account(bottom).left == 0 or len(tree.waiting(bottom)) > 0
-        is_quiet = nothing_comes and not tree.leases
-        return _Room(
-            settled=frozenset(settled), free=free, only={s: n for s, n in only.items() if n}, is_quiet=is_quiet,
-            openings={s: n for s, n in openings.items() if n > 0 and len(tree.waiting(s))},
-        )  # fmt: skip
+    scales: tuple[str, ...]
+    reason: str
 
 
-def _settled(tree: EvolutionTree, proposals_open: bool) -> list[str]:
-    """The scales, from the bottom, that will finish nothing more."""
-    settled: list[str] = []
-    may_grow = proposals_open or bool(tree.in_state(DesignState.PROPOSED))
-    for scale in tree.scales:
-        account = tree.ledger.account(scale)
-        if account.reserved or (account.left and (may_grow or len(tree.waiting(scale)))):
-            break
-        settled.append(scale)
-        may_grow = False
-    return settled
+def _why_finished(tree: EvolutionTree, room: Room, declined: Mapping[str, str]) -> str:
+    if tree.ledger.is_spent():
+        return "every quota is spent"
+    kept: dict[str, list[str]] = {}
+    for scale, reason in declined.items():
+        kept.setdefault(reason, []).append(scale)
+    said = [f"{reason}; the quota left at {' and '.join(scales)} stays unspent" for reason, scales in kept.items()]
+    if why_shut := room.why_shut:
+        said.insert(0, why_shut)
+    return "; ".join(said) or "no design is left that could spend a quota"
 
 
-def _kept(tree: EvolutionTree, k: int, settled: list[str]) -> int:
-    """Room kept at a scale for seeds in check, or for the reference on its way up."""
-    if k == 0:
-        return tree.n_pending_seeds
-    coming = tree.reference and tree.scales[k - 1] not in settled and tree.ratings.awaits_reference(tree.scales[k])
-    return int(bool(coming) and tree.reference not in tree.present(tree.scales[k]))
-
-
-def _reserved_niches(tree: EvolutionTree, k: int, settled: list[str]) -> tuple[str, ...]:
-    """Protected niches that alone may use what is left at a scale, since nobody represents them there yet."""
-    niches, scale = tree.rule.protected_niches, tree.scales[k]
-    if k == 0 or not niches or tree.ledger.account(scale).left - _kept(tree, k, settled) > len(niches):
-        return ()
-    there = {tree.ratings.niche(design) for design in tree.present(scale) if design != tree.reference}
-    missing = [n for n in niches if n not in there]
-    if tree.scales[k - 1] in settled:
-        missing = [n for n in missing if any(tree.ratings.niche(d) == n for d in tree.waiting(scale))]
-    return tuple(missing) if tree.ledger.account(scale).left - _kept(tree, k, settled) <= len(missing) else ()
-
-
-def _goes_first(tree: EvolutionTree, room: _Room) -> Promotion | None:
+def _goes_first(tree: EvolutionTree, room: Room) -> Promotion | None:
     for scale in reversed(tree.scales):
         if tree.reference in tree.waiting(scale) and room.free[scale] > 0:
             return Promotion(design=tree.reference, scale=scale, reason="the reference goes first at each scale")
@@ -171,16 +141,16 @@ def _goes_first(tree: EvolutionTree, room: _Room) -> Promotion | None:
 
 
 def _by_strategy(
-    tree: EvolutionTree, room: _Room, strategy: PromotionStrategy, rng: Random, timeout_s: float | None
-) -> Decision:
-    openings = {s: n for s, n in room.openings.items() if s not in room.only}
+    tree: EvolutionTree, room: Room, strategy: PromotionStrategy, rng: Random, timeout_s: float | None
+) -> Decision | _Declined:
+    openings = {s: n for s, n in room.openings.items() if s not in room.only and s not in room.declined}
     for scale, niches in room.only.items():
         if scale in room.openings and (found := _best_of(tree, scale, niches)) is not None:
             return Verify(
                 design=found, scale=scale, reason=f"the last room at {scale} is for niche {', '.join(niches)}"
             )
     if not openings:
-        return Wait(reason=_why_waiting(tree, room))
+        return _waiting(tree, room)
     population = tree.population()
     failure: PolicyFailed | None = None
     try:
@@ -194,10 +164,14 @@ def _by_strategy(
             policy="promotion", strategy=type(strategy).__name__, reason=f"{type(error).__name__}: {error}"
         )
         choice = RandomPromotion().promote(population, openings, rng=rng)
-    if choice is None and room.is_quiet:
-        choice = _forced(population, openings)
-    if choice is None:
-        return Wait(reason="the strategy waits for more results", failure=failure)
+    bottom = tree.scales[0]
+    if isinstance(choice, Decline) and room.is_quiet and bottom not in openings:
+        return _Declined(tuple(openings), choice.reason)
+    if not isinstance(choice, Promotion) and room.is_quiet:
+        choice = _forced(population, {bottom: openings[bottom]} if isinstance(choice, Decline) else openings)
+    if not isinstance(choice, Promotion):
+        reason = choice.reason if choice else "the strategy waits for more results"
+        return Wait(reason=reason, failure=failure, is_capped=bool(room.why_shut))
     return Verify(design=choice.design, scale=choice.scale, reason=choice.reason, failure=failure)
 
 
@@ -206,7 +180,7 @@ def _best_of(tree: EvolutionTree, scale: str, niches: tuple[str, ...]) -> str | 
     below = tree.scales[tree.scales.index(scale) - 1]
     if tree.running(below):
         return None
-    return next((d for d in tree.waiting(scale) if tree.ratings.niche(d) in niches), None)
+    return best_waiting(tree, scale, niches)
 
 
 def _forced(population: Population, openings: Mapping[str, int]) -> Promotion | None:
@@ -219,10 +193,10 @@ def _forced(population: Population, openings: Mapping[str, int]) -> Promotion | 
 
 
 def _nonsense(tree: EvolutionTree, choice: object, openings: Mapping[str, int]) -> str:
-    if choice is None:
+    if choice is None or isinstance(choice, Decline):
         return ""
     if not isinstance(choice, Promotion):
-        return f"it returned {type(choice).__name__}; expected a Promotion or None"
+        return f"it returned {type(choice).__name__}; expected a Promotion, a Decline or None"
     if openings.get(choice.scale, 0) < 1:
         return f"it chose scale {choice.scale!r}; expected one of {', '.join(openings)}"
     if choice.design not in tree.waiting(choice.scale):
@@ -230,11 +204,11 @@ def _nonsense(tree: EvolutionTree, choice: object, openings: Mapping[str, int]) 
     return ""
 
 
-def _why_waiting(tree: EvolutionTree, room: _Room) -> str:
+def _waiting(tree: EvolutionTree, room: Room) -> Wait:
+    if why_shut := room.why_shut:
+        return Wait(reason=f"{why_shut} while {len(tree.leases)} others run", is_capped=True)
     if not any(len(tree.waiting(scale)) for scale in tree.scales):
-        return "no design waits for a verification"
-    return (
-        "every design that waits is on a rung that is not open yet"
-        if not room.openings
-        else "the last room is kept for a niche"
-    )
+        return Wait(reason="no design waits for a verification")
+    if room.openings:
+        return Wait(reason="the last room is kept for a niche")
+    return Wait(reason="every design that waits is on a rung that is not open yet")

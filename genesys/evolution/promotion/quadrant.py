@@ -55,6 +55,11 @@ class QuadrantPromotion:
         view, scale = min(found, key=lambda item: (_share(population, item[0]), item[0].order))
         return Promotion(design=view.id, scale=scale, reason="all candidates are confident: the fittest")
 
+    def standing(self, population: Population, view: DesignView, scale: str) -> str:
+        kind = "good" if self._is_good(population, view) else "poor or unrated"
+        trust = "confident, so others go first" if self._is_confident(population, view) else "not yet confident"
+        return f"{kind} and {trust}; the good ones that are not yet trusted go first with probability {self.exploit:g}"
+
     def _examined(self, population: Population, scale: str, rng: Random) -> Sequence[DesignView]:
         """The head of the queue, and a sample of what stands behind it."""
         waiting = population.unverified(scale)

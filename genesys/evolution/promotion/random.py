@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
+from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
 from genesys.evolution.promotion.base import Promotion
 
@@ -21,3 +22,6 @@ class RandomPromotion:
         scale = rng.choice(scales)
         waiting = population.unverified(scale)
         return Promotion(design=waiting[rng.randrange(len(waiting))].id, scale=scale, reason="by lot")
+
+    def standing(self, population: Population, view: DesignView, scale: str) -> str:
+        return f"one of {len(population.unverified(scale))} alike in chance"

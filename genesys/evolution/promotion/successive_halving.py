@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.promotion.base import Promotion
+from genesys.evolution.promotion.base import Promotion, highest_climber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,19 +29,10 @@ class SuccessiveHalving:
     n_examined: int = 16
 
     def promote(self, population: Population, openings: Mapping[str, int], *, rng: Random) -> Promotion | None:
-        scales = population.scales
-        for k in reversed(range(1, len(scales))):
-            if openings.get(scales[k], 0) > 0 and (found := self._climber(population, k)) is not None:
-                return found
-        waiting = population.unverified(scales[0])
-        if openings.get(scales[0], 0) < 1 or not waiting:
-            return None
-        return Promotion(design=waiting[0].id, scale=scales[0], reason="next in line on the first rung")
+        return highest_climber(population, openings, lambda k: self._climber(population, k))
 
     def _climber(self, population: Population, k: int) -> Promotion | None:
         below, scale = population.scales[k - 1], population.scales[k]
-        if population.account(scale).left <= 1 and population.account(below).reserved:
-            return None
         for view in population.unverified(scale)[: self.n_examined]:
             standing = self._qualifies(population, view, k)
             if standing:
@@ -48,10 +40,27 @@ class SuccessiveHalving:
         return None
 
     def _qualifies(self, population: Population, view: DesignView, k: int) -> str:
-        below, scale = population.scales[k - 1], population.scales[k]
-        share = population.account(scale).quota / max(1, population.account(below).quota)
         for niche in (None, view.niche):
-            found = population.rank_at(below, view.id, niche=niche)
-            if found is not None and found[0] < max(1, int(share * found[1])):
-                return f"place {found[0] + 1} of {found[1]}" + (f" in niche {niche!r}" if niche else "")
+            place, n, n_climbing = self._place(population, view, k, niche)
+            if place <= n_climbing:
+                return f"place {place} of {n}" + (f" in niche {niche!r}" if niche else "")
         return ""
+
+    def _place(self, population: Population, view: DesignView, k: int, niche: str | None) -> tuple[float, int, int]:
+        """A design's place from 1, of how many, and how many of them climb; infinity when it is not rated."""
+        below, scale = population.scales[k - 1], population.scales[k]
+        found = population.rank_at(below, view.id, niche=niche)
+        if found is None:
+            return inf, 0, 0
+        share = population.account(scale).quota / max(1, population.account(below).quota)
+        return found[0] + 1, found[1], max(1, int(share * found[1]))
+
+    def standing(self, population: Population, view: DesignView, scale: str) -> str:
+        k = population.scales.index(scale)
+        said = []
+        for niche in dict.fromkeys((None, view.niche or None)):
+            place, n, n_climbing = self._place(population, view, k, niche)
+            if n:
+                where = f"in niche {niche!r}" if niche else f"at {population.scales[k - 1]}"
+                said.append(f"place {place} of {n} {where}, of which the best {n_climbing} may climb now")
+        return "; ".join(said) or f"not yet rated at {population.scales[k - 1]}"
