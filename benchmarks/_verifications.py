@@ -14,9 +14,9 @@ from typing import Any
 from genesys.errors import JobFailed
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
-from genesys.sandbox import ForkCage
+from genesys.sandbox import Cage, ForkCage
 from genesys.train import Shards
-from genesys.verification import VerificationRequest, verify
+from genesys.verification import VerificationReport, VerificationRequest, verify
 from genesys.verification.alone import size_at
 from genesys.verification.report import report_to_json
 
@@ -48,13 +48,8 @@ async def verify_all(
             while waiting:
                 case, started = waiting.pop(0), time.monotonic()
                 folder = out / case.name / f"{case.scale.name}-seed{case.seed}"
-                request = VerificationRequest(
-                    tree=case.tree.to_json(), shape=await size_at(case.tree, case.scale, shards.vocab_size, cage),
-                    scale=asdict(case.scale), shards=str(shards.path), seed=case.seed, out=str(folder),
-                    probe_cache=str(probes), tasks_data=tasks_data, deadline_s=7200.0,
-                )  # fmt: skip
                 try:
-                    report = await verify(request, cage)
+                    report = await verify_case(case, shards, folder, cage, probes=probes, tasks_data=tasks_data)
                 except JobFailed as failure:
                     print(f"{case.name} at {case.scale.name}, seed {case.seed}: {failure}", file=sys.stderr, flush=True)
                     continue
@@ -70,6 +65,29 @@ async def verify_all(
 
     await asyncio.gather(*(work() for _ in range(n_workers)))
     return results
+
+
+async def verify_case(
+    case: Case,
+    shards: Shards,
+    folder: Path,
+    cage: Cage,
+    *,
+    probes: Path,
+    tasks_data: str = "",
+    deadline_s: float = 7200.0,
+) -> VerificationReport:
+    """Verify one case in a folder, from which the same call goes on; answers of probes are kept under `probes`.
+
+    Raises:
+        JobFailed: The verification failed; the cause says why.
+    """
+    request = VerificationRequest(
+        tree=case.tree.to_json(), shape=await size_at(case.tree, case.scale, shards.vocab_size, cage),
+        scale=asdict(case.scale), shards=str(shards.path), seed=case.seed, out=str(folder), probe_cache=str(probes),
+        tasks_data=tasks_data, deadline_s=deadline_s,
+    )  # fmt: skip
+    return await verify(request, cage)
 
 
 def _keep(results: Mapping[str, Any], path: Path) -> None:
