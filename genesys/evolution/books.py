@@ -162,8 +162,9 @@ class Books:
             raise BookkeepingError(f"Cannot find design {design[:12]!r}: this run has none of that id.")
         return self._records[design]
 
-    def children(self, design: str) -> tuple[str, ...]:
-        return tuple(self._children.get(design, ()))
+    def children(self, design: str) -> Sequence[str]:
+        """Ids of its children in the order of their proposals; not a copy."""
+        return self._children.get(design, ())
 
     def in_state(self, state: DesignState) -> Mapping[str, None]:
         """Ids in a state, in no order to rely on."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
-from genesys.evolution.design import DesignView, confidence
+from genesys.evolution.design import DesignRecord, DesignView, confidence
 from genesys.evolution.ranking import Ranking
 from genesys.ladder.ledger import Account
 
 if TYPE_CHECKING:
     from genesys.evolution.tree import EvolutionTree
+
+T = TypeVar("T")
+
+Mark = tuple[int, int]
+"""How far a strategy has read what was rerated."""
 
 
 class Views(Sequence[DesignView]):
@@ -145,6 +151,64 @@ class Population:
     def confidence_share(self, design: str) -> float | None:
         """Share of the eligible designs that are more confident; None when it is not eligible."""
         return _share(self._tree.ratings.by_confidence, design)
+
+    # --- what is new ---------------------------------------------------------------------------------------
+
+    def record(self, design: str) -> DesignRecord:
+        """All that the books hold about a design, its runs and their metrics with it.
+
+        Raises:
+            BookkeepingError: No such design.
+        """
+        return self._tree.record(design)
+
+    def proposed(self, since: int = 0) -> tuple[str, ...]:
+        """Ids in the order of their proposals, the first `since` left out; parents stand before their children."""
+        records = cast(dict[str, DesignRecord], self._tree.records)  # read from the end: a call costs what is new
+        return tuple(islice(reversed(records), max(0, len(records) - since)))[::-1]
+
+    @property
+    def n_commits(self) -> int:
+        """First-seed verifications committed so far, at all scales together."""
+        return len(self._tree.commits)
+
+    def commits(self, since: int = 0) -> Sequence[str]:
+        """Ids in the order of their first-seed commits, once for each scale, the first `since` left out."""
+        return self._tree.commits[since:]
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What a strategy keeps from call to call of one run: made at the first call in this process.
+
+        It is not saved, so it must follow from the population alone: after a restart it is made anew, and the choices
+        must not differ. Keep ids, never the population or its views.
+
+        Args:
+            key: The strategy itself serves.
+        """
+        kept = self._tree.ratings.kept
+        if key not in kept:
+            kept[key] = make()
+        return cast(T, kept[key])
+
+    def forget(self) -> None:
+        """Drop all that was kept, because a call broke off in the middle."""
+        self._tree.ratings.kept.clear()
+
+    def rerated(self, since: Mark | None = None) -> tuple[Sequence[str], Mark]:
+        """Ids whose fitness or eligibility may have changed since a mark, some of them repeatedly; and the mark to go on from.
+
+        All that are rated, without a mark or when an axis has moved since, which happens a handful of times in a run.
+        """
+        ratings = self._tree.ratings
+        mark = (ratings.n_axis_moves, len(ratings.moved))
+        if since is None or since[0] != mark[0]:
+            return tuple(ratings.by_value), mark
+        return ratings.moved[since[1] :], mark
+
+    def value(self, design: str) -> float | None:
+        """Its fitness if it is eligible and rated, without the cost of a view."""
+        key = self._tree.ratings.by_value.key(design)
+        return None if key is None else key[0]
 
     # --- the ladder ----------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from genesys.testing.books import add_design, climb, make_population, metrics_for, start_tree, verify
 from genesys.testing.journals import JournalTestCase
-from genesys.testing.strategies import PromotionStrategyTestCase, SelectionStrategyTestCase
+from genesys.testing.selection import SelectionStrategyTestCase
+from genesys.testing.strategies import PromotionStrategyTestCase
 
 __all__ = [
     "JournalTestCase",

@@ -7,44 +7,7 @@ from random import Random
 import pytest
 
 from genesys.evolution.promotion import Promotion, PromotionStrategy
-from genesys.evolution.selection import SelectionStrategy, validate_selection
 from genesys.testing.books import climb, make_population, start_tree
-
-
-class SelectionStrategyTestCase:
-    """Conformance of a selection strategy:
-
-    class TestMine(SelectionStrategyTestCase):
-        @pytest.fixture
-        def strategy(self) -> MyStrategy:
-            return MyStrategy()
-    """
-
-    @pytest.fixture
-    def strategy(self) -> SelectionStrategy:
-        raise NotImplementedError("override this fixture with your strategy")
-
-    @pytest.mark.parametrize("n", [0, 1, 2, 3, 12, 60])
-    @pytest.mark.parametrize("tied", [False, True])
-    @pytest.mark.parametrize("n_seeds", [0, 2])
-    def test_gives_valid_selections_for_any_size(
-        self, strategy: SelectionStrategy, n: int, tied: bool, n_seeds: int
-    ) -> None:
-        for n_verified in {0, n // 2, n}:
-            population = make_population(n, n_seeds=n_seeds, tied=tied, n_verified=n_verified)
-            rng = Random(1)
-            for _ in range(40):
-                validate_selection(strategy.select(population, rng=rng), population)
-
-    def test_takes_its_chance_from_the_generator_given(self, strategy: SelectionStrategy) -> None:
-        population = make_population(30)
-        runs = [[strategy.select(population, rng=rng) for _ in range(20)] for rng in (Random(3), Random(3))]
-        assert runs[0] == runs[1]
-
-    def test_reaches_more_than_one_design_when_all_are_tied(self, strategy: SelectionStrategy) -> None:
-        population, rng = make_population(40, tied=True), Random(0)
-        parents = {p for _ in range(200) for p in strategy.select(population, rng=rng).parents}
-        assert len(parents) >= 5, f"all designs measure alike, yet only {sorted(parents)} become parents"
 
 
 class PromotionStrategyTestCase:

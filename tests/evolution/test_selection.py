@@ -12,12 +12,18 @@ import pytest
 from genesys.errors import ConfigError
 from genesys.evolution.population import Population
 from genesys.evolution.selection import (
+    Adaptive,
+    Greedy,
+    Islands,
+    MapElites,
     OperatorRates,
     QuadrantSelection,
     RandomSelection,
+    RegularizedEvolution,
     Selection,
     SelectionStrategy,
     Tournament,
+    UpperConfidenceBound,
     resolve_selection,
     select_safely,
     validate_selection,
@@ -37,10 +43,40 @@ class TestTournament(SelectionStrategyTestCase):
         return Tournament()
 
 
-class TestAgeingTournament(SelectionStrategyTestCase):
+class TestRegularizedEvolution(SelectionStrategyTestCase):
     @pytest.fixture
     def strategy(self) -> SelectionStrategy:
-        return Tournament(size=3, max_age=10)
+        return RegularizedEvolution(population=20, sample=5)
+
+
+class TestGreedy(SelectionStrategyTestCase):
+    @pytest.fixture
+    def strategy(self) -> SelectionStrategy:
+        return Greedy()
+
+
+class TestUpperConfidenceBound(SelectionStrategyTestCase):
+    @pytest.fixture
+    def strategy(self) -> SelectionStrategy:
+        return UpperConfidenceBound()
+
+
+class TestIslands(SelectionStrategyTestCase):
+    @pytest.fixture
+    def strategy(self) -> SelectionStrategy:
+        return Islands()
+
+
+class TestMapElites(SelectionStrategyTestCase):
+    @pytest.fixture
+    def strategy(self) -> SelectionStrategy:
+        return MapElites()
+
+
+class TestAdaptive(SelectionStrategyTestCase):
+    @pytest.fixture
+    def strategy(self) -> SelectionStrategy:
+        return Adaptive()
 
 
 class TestQuadrant(SelectionStrategyTestCase):
@@ -80,7 +116,9 @@ def test_tournament_prefers_the_fitter() -> None:
 
 def test_ageing_draws_from_the_youngest_only() -> None:
     population, rng = make_population(60), Random(0)
-    strategy = Tournament(size=3, max_age=5, rates=OperatorRates(mutation=1.0, crossover=0.0, scratch=0.0, restart=0.0))
+    strategy = RegularizedEvolution(
+        population=5, sample=3, rates=OperatorRates(mutation=1.0, crossover=0.0, scratch=0.0, restart=0.0)
+    )
     orders = {population.get(p).order for _ in range(100) for p in strategy.select(population, rng=rng).parents}
     assert orders <= set(range(55, 60))
 

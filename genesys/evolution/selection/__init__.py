@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from genesys.errors import ConfigError, suggest
 from genesys.evolution.policy import resolve_strategy
+from genesys.evolution.selection.adaptive import Adaptive
 from genesys.evolution.selection.base import (
     OPERATORS,
     Operator,
@@ -15,12 +16,28 @@ from genesys.evolution.selection.base import (
     SelectionStrategy,
     validate_selection,
 )
+from genesys.evolution.selection.greedy import Greedy
+from genesys.evolution.selection.groups import Groups
+from genesys.evolution.selection.islands import Islands
+from genesys.evolution.selection.map_elites import MapElites
 from genesys.evolution.selection.quadrant import QuadrantSelection
 from genesys.evolution.selection.random import RandomSelection
+from genesys.evolution.selection.regularized_evolution import RegularizedEvolution
 from genesys.evolution.selection.safely import select_safely
 from genesys.evolution.selection.tournament import Tournament
+from genesys.evolution.selection.ucb import UpperConfidenceBound
 
-SELECTIONS = {"quadrant": QuadrantSelection, "random": RandomSelection, "tournament": Tournament}
+SELECTIONS: Mapping[str, Callable[..., SelectionStrategy]] = {
+    "adaptive": Adaptive,
+    "greedy": Greedy,
+    "islands": Islands,
+    "map_elites": MapElites,
+    "quadrant": QuadrantSelection,
+    "random": RandomSelection,
+    "regularized_evolution": RegularizedEvolution,
+    "tournament": Tournament,
+    "ucb": UpperConfidenceBound,
+}
 
 
 def resolve_selection(
@@ -48,13 +65,20 @@ def _rates(rates: Mapping[str, Any]) -> OperatorRates:
 __all__ = [
     "OPERATORS",
     "SELECTIONS",
+    "Adaptive",
+    "Greedy",
+    "Groups",
+    "Islands",
+    "MapElites",
     "Operator",
     "OperatorRates",
     "QuadrantSelection",
     "RandomSelection",
+    "RegularizedEvolution",
     "Selection",
     "SelectionStrategy",
     "Tournament",
+    "UpperConfidenceBound",
     "resolve_selection",
     "select_safely",
     "validate_selection",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isclose
+from math import inf, isclose
 from random import Random
 from typing import Literal, Protocol, get_args
 
@@ -132,11 +132,22 @@ class OperatorRates:
         return next(view.id for view in population.sample(rng, len(taken) + 1) if view.id not in taken)
 
 
+def value_of(view: DesignView) -> float:
+    """Its fitness at the highest scale at which it is rated; minus infinity when it is unrated."""
+    return view.best.value if view.best is not None else -inf
+
+
+def lean(rng: Random, n: int) -> int:
+    """A place below n, the first ones likelier: weights n, n-1, ..., 1 but for a half."""
+    return min(rng.randrange(n), rng.randrange(n))
+
+
 def validate_selection(selection: object, population: Population) -> Selection:
     """Check a strategy's answer.
 
     Raises:
-        ConfigError: It is no selection, its operator is unknown, or its parents are not what the operator takes.
+        ConfigError: It is no selection, its operator is unknown, its parents are not what the operator takes, or its
+            references or odds are none.
     """
     if not isinstance(selection, Selection):
         raise ConfigError(
@@ -159,4 +170,12 @@ def validate_selection(selection: object, population: Population) -> Selection:
                 f"Cannot use parent {parent[:12]!r}: the population has no design of that id that is implemented. "
                 f"Choose from population.eligible."
             )
+    if not isinstance(selection.references, tuple) or not all(isinstance(r, str) for r in selection.references):
+        raise ConfigError(f"Cannot use references {selection.references!r}; expected a tuple of names.")
+    odds = selection.odds
+    if odds and not (odds.get(selection.operator, 0) > 0 and isclose(sum(odds.values()), 1.0, abs_tol=1e-6)):
+        raise ConfigError(
+            f"Cannot use odds {dict(odds)} of a {selection.operator}: expected probabilities that sum to 1, its own "
+            "above 0. Leave them out, or take those of OperatorRates."
+        )
     return selection

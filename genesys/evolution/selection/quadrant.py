@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from random import Random
@@ -10,17 +11,20 @@ from random import Random
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.selection.base import OperatorRates, Selection
+from genesys.evolution.selection.base import OperatorRates, Selection, lean, value_of
+
+Draw = Callable[[], DesignView | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuadrantSelection:
     """Parents that are good and confident with probability .8 (exploit), poor and confident otherwise (explore).
 
-    Good is the best quarter by fitness, each design by its highest scale; confident the best quarter by confidence
-    points. Both are cut by place, ties in an arbitrary fixed order, so that each holds at least one design however
-    many are tied. An empty quadrant gives way to the other one, and that to the whole population. A quadrant is
-    sampled by rejection, the better places likelier: its cost does not grow with the population.
+    Good is who is as fit as the last of the best quarter, each design by its highest scale, and poor is who is strictly
+    less fit than that; confident is who has as many confidence points as the last of the best quarter. Whoever is tied
+    is treated alike: when all are, all are good and confident, and none is left out for its id. An empty quadrant gives
+    way to the other one, and that to the whole population. A quadrant is sampled by rejection, the better places
+    likelier: its cost does not grow with the population.
 
     Attributes:
         good_share, confident_share: Where the axes are cut.
@@ -47,37 +51,41 @@ class QuadrantSelection:
         return self.rates.plan(population, rng, lambda: self._parent(population, rng, exploiting), reason)
 
     def _parent(self, population: Population, rng: Random, exploiting: bool) -> DesignView:
-        good, poor = self._good(population), self._poor(population)
-        for draw in (good, poor) if exploiting else (poor, good):
-            found = self._draw(population, rng, draw)
-            if found is not None:
-                return found
-        return population.sample(rng, 1)[0]
+        good, poor = self._quadrants(population, rng)
+        draws = (good, poor) if exploiting else (poor, good)
+        found = (view for draw in draws for _ in range(self.n_tries) if (view := draw()) is not None)
+        return next(found, None) or population.sample(rng, 1)[0]
 
-    def _draw(
-        self, population: Population, rng: Random, draw: Callable[[Random], DesignView | None]
-    ) -> DesignView | None:
-        for _ in range(self.n_tries):
-            view = draw(rng)
-            if view is None:
-                return None
-            share = population.confidence_share(view.id)
-            if share is not None and share < self.confident_share:
-                return view
-        return None
+    def _quadrants(self, population: Population, rng: Random) -> tuple[Draw, Draw]:
+        """A draw from either quadrant, which may fail."""
+        fit, sure = population.rated, population.eligible
+        n_good, n_sure = _cut(fit, self.good_share, value_of), _cut(sure, self.confident_share, _points)
+        if not n_good:
+            return _nobody, _nobody
+        least_fit, least_sure = value_of(fit[n_good - 1]), _points(sure[n_sure - 1])
 
-    def _good(self, population: Population) -> Callable[[Random], DesignView | None]:
-        rated = population.rated
-        n = ceil(self.good_share * len(rated))
-        return lambda rng: rated[_lean(rng, n)] if n else None
+        def good() -> DesignView | None:
+            view = fit[lean(rng, n_good)]
+            return view if view.confidence >= least_sure else None
 
-    def _poor(self, population: Population) -> Callable[[Random], DesignView | None]:
-        rated = population.rated
-        first = ceil(self.good_share * len(rated))
-        n = len(rated) - first
-        return lambda rng: rated[first + _lean(rng, n)] if n else None
+        def poor() -> DesignView | None:  # from the confident: they are the fewer
+            view = sure[lean(rng, n_sure)]
+            return view if view.best is not None and view.best.value < least_fit else None
+
+        return good, poor
 
 
-def _lean(rng: Random, n: int) -> int:
-    """A place below n, the first ones likelier: weights n, n-1, ..., 1."""
-    return min(rng.randrange(n), rng.randrange(n))
+def _cut(ranked: Sequence[DesignView], share: float, key: Callable[[DesignView], float]) -> int:
+    """How many stand in the first share of a ranking, at least one, whoever is tied with the last of them among them."""
+    if not ranked:
+        return 0
+    last = max(1, ceil(share * len(ranked))) - 1
+    return bisect_right(ranked, -key(ranked[last]), lo=last, key=lambda view: -key(view))
+
+
+def _points(view: DesignView) -> float:
+    return float(view.confidence)
+
+
+def _nobody() -> None:
+    return None

@@ -25,5 +25,6 @@ def select_safely(
         return validate_selection(answer, population), None
     except Exception as error:  # a strategy of somebody else's: whatever it does, the run goes on
         reason = f"{type(error).__name__}: {error}"
+        population.forget()
         failure = PolicyFailed(policy="selection", strategy=type(strategy).__name__, reason=reason)
         return RandomSelection().select(population, rng=rng), failure

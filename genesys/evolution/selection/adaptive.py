@@ -1,0 +1,124 @@
+"""Adaptive selection: islands that explore the more, the less they improve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf, log, sqrt
+from random import Random
+
+from genesys.errors import ConfigError
+from genesys.evolution.design import DesignView
+from genesys.evolution.population import Population
+from genesys.evolution.selection.base import OperatorRates, Selection, lean
+from genesys.evolution.selection.islands import SEEDS, Archipelago, check_islands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What an island's latest designs gained over their parents.
+
+    Attributes:
+        n: Designs.
+        signal: Decayed mean of the squared gains, the latest the weightiest.
+        reward: Decayed mean of the gains.
+    """
+
+    n: int = 0
+    signal: float = 0.0
+    reward: float = 0.0
+
+    def after(self, gain: float, decay: float) -> Progress:
+        """With one more design."""
+        return Progress(
+            n=self.n + 1,
+            signal=decay * self.signal + (1 - decay) * gain**2,
+            reward=decay * self.reward + (1 - decay) * gain,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Adaptive:
+    """An island by upper confidence bound on its decayed gains; there a parent by lot (explore) or among the best (exploit).
+
+    The probability to explore is `least + (most - least) / (1 + sqrt(signal))`: an island that improves is exploited, one
+    that stands still is explored. A gain is what a design measured above its best parent at the highest scale that both
+    reached, 0 if it is worse; in the unit of fitness. All follows from the last `window` commits as they are rated now: the
+    cost is bounded, and nothing needs to be remembered.
+
+    Attributes:
+        n, migration: As of `Islands`.
+        least, most: Bounds of the probability to explore.
+        decay: Of gains, for each later design of the island.
+        c: Weight of the bonus for islands with few designs in the window.
+        window: Commits looked at.
+
+    Source: AdaEvolve (Cemri et al. 2026, arXiv 2602.20133), levels 1 and 2, with its constants; gains are over parents, not
+    over the island's best at the time, and nothing is asked of a language model.
+    """
+
+    n: int = 4
+    migration: float = 0.05
+    least: float = 0.15
+    most: float = 0.5
+    decay: float = 0.9
+    c: float = 1.0
+    window: int = 100
+    rates: OperatorRates = field(default_factory=OperatorRates)
+
+    def __post_init__(self) -> None:
+        check_islands(self.n, self.migration)
+        if not 0 <= self.least <= self.most <= 1 or not 0 <= self.decay < 1 or not self.c >= 0 or self.window < 1:
+            raise ConfigError(
+                f"Cannot adapt with least {self.least}, most {self.most}, decay {self.decay}, c {self.c} and window "
+                f"{self.window}; expected 0 <= least <= most <= 1, 0 <= decay < 1, c >= 0 and window >= 1."
+            )
+
+    def select(self, population: Population, *, rng: Random) -> Selection:
+        islands = Archipelago.of(population, self, self.n, self.migration)
+        progress = self.progress(population, islands)
+        island = self._island(islands.inhabited(), progress, rng)
+        intensity = self.intensity(progress.get(island, Progress()))
+        exploring = rng.random() < intensity
+        reason = f"island {island}: {'explore' if exploring else 'exploit'} (exploring {intensity:.0%})"
+        return self.rates.plan(population, rng, lambda: _parent(population, islands, island, exploring, rng), reason)
+
+    def progress(self, population: Population, islands: Archipelago) -> dict[int, Progress]:
+        """What each island gained lately."""
+        found: dict[int, Progress] = {}
+        for design in dict.fromkeys(population.commits(max(0, population.n_commits - self.window))):
+            island = islands.home(design)
+            if island != SEEDS:
+                found[island] = found.get(island, Progress()).after(_gain(population, design), self.decay)
+        return found
+
+    def intensity(self, progress: Progress) -> float:
+        """The probability to explore."""
+        return self.least + (self.most - self.least) / (1 + sqrt(progress.signal))
+
+    def _island(self, inhabited: Sequence[int], progress: dict[int, Progress], rng: Random) -> int:
+        n = sum(p.n for p in progress.values())
+        total = sum(p.reward for p in progress.values()) or 1.0
+
+        def bound(island: int) -> float:
+            own = progress.get(island)
+            return inf if own is None else own.reward / total + self.c * sqrt(log(n) / own.n)
+
+        return max(rng.sample(inhabited, len(inhabited)), key=bound)  # a tie goes to the first, so by lot
+
+
+def _parent(population: Population, islands: Archipelago, island: int, exploring: bool, rng: Random) -> DesignView:
+    """Anyone who lives there, or one of the best quarter of it, the fitter the likelier."""
+    ranked = islands.ranked(island) or islands.ranked(SEEDS)
+    design = islands.draw(island, rng) if exploring or not ranked else ranked[lean(rng, (len(ranked) + 3) // 4)]
+    return population.sample(rng, 1)[0] if design is None else population.get(design)
+
+
+def _gain(population: Population, design: str) -> float:
+    view = population.get(design)
+    parents = [population.get(parent) for parent in view.parents]
+    for scale in reversed(tuple(view.fitness)):
+        theirs = [parent.fitness[scale].value for parent in parents if scale in parent.fitness]
+        if theirs:
+            return max(0.0, view.fitness[scale].value - max(theirs))
+    return 0.0
