@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +22,9 @@ from genesys.gau import UnitTree
 log = logging.getLogger(__name__)
 
 _MAX_BYTES = 4_000_000
+_MAX_SKETCH = 64
 _LARGEST = {"d_model": 1 << 17, "n_blocks": 1 << 12, "n_params": 1 << 42}
-_FIELDS: Mapping[str, type] = {"findings": list, "sizes": dict, "stages": dict, "measures": dict}
+_FIELDS: Mapping[str, type] = {"findings": list, "sizes": dict, "stages": dict, "measures": dict, "behaviour": dict}
 _FINDING_TEXTS = ("rule", "unit", "path", "measured", "required", "hint", "severity")
 
 
@@ -76,6 +79,7 @@ def is_report(report: Any, request: Mapping[str, Any], tree: UnitTree) -> bool:
         all(report.get(key) == value for key, value in of.items())
         and all(isinstance(report.get(key), kind) for key, kind in _FIELDS.items())
         and all(_is_finding(finding) for finding in report["findings"])
+        and _is_behaviour(report["behaviour"])
         and (not is_sane(report) or "shape" not in request["stages"] or _has_sizes(report["sizes"], request))
     )
 
@@ -97,6 +101,16 @@ def _is_finding(value: Any) -> bool:
         and all(isinstance(value.get(key), str) for key in _FINDING_TEXTS)
         and (value.get("line") is None or isinstance(value["line"], int))
         and value["severity"] in ("error", "warning")
+    )
+
+
+def _is_behaviour(value: Mapping[str, Any]) -> bool:
+    sketch = value.get("sketch")
+    return (
+        re.fullmatch(r"([0-9a-f]{64})?", str(value.get("fingerprint"))) is not None
+        and isinstance(sketch, list)
+        and len(sketch) <= _MAX_SKETCH
+        and all(isinstance(number, float) and math.isfinite(number) for number in sketch)
     )
 
 

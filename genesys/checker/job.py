@@ -13,6 +13,7 @@ import torch._dynamo  # the first operation on the meta device imports it: a sec
 from genesys.checker.causality import Shape, check_causality
 from genesys.checker.effectiveness import check_effectiveness, measures_as_json
 from genesys.checker.failures import failure_finding
+from genesys.checker.fingerprint import Behaviour, behaviour
 from genesys.checker.gradient import check_gradient
 from genesys.checker.partial import excuse, fill_open_slots
 from genesys.checker.request import CHEAP_STAGES, EffectivenessPolicy, checker_version, policy_hash
@@ -37,8 +38,8 @@ def check(request: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `{"design", "checker", "policy", "findings": [...], "sizes": {scale: {...}}, "stages": {name: {"seconds",
-        "outcome"}}, "measures": {...}}`; sane when no finding is an error. The figures were made beside generated
-        code, which could have forged them.
+        "outcome"}}, "measures": {...}, "behaviour": {"fingerprint", "sketch"}}`; sane when no finding is an error. The figures
+        were made beside generated code, which could have forged them.
     """
     torch.set_num_threads(1)
     return _Check(request).report()
@@ -74,6 +75,7 @@ class _Check:
             "sizes": {s.scale: asdict(s.shape) | {"n_params": s.n_params, "error": s.error} for s in self.sizes},
             "stages": {name: asdict(result) for name, result in stages.items()},
             "measures": self.measures,
+            "behaviour": self._behaviour().to_json(),
         }
 
     def _run_stages(self) -> dict[Stage, _StageResult]:
@@ -139,6 +141,17 @@ class _Check:
                 raise
             except BaseException as error:
                 yield failure_finding("unit-test", error, self.tree, f"the tests in the text of {unit.name} pass")
+
+    def _behaviour(self) -> Behaviour:
+        """Of a sane design, where it is asked for; it is no part of the verdict."""
+        if not self.request.get("behaviour", False) or any(f.severity == "error" for f in self.findings):
+            return Behaviour()
+        try:
+            return behaviour(self.tree, self.sizes, [Scale(**fields) for fields in self.request["scales"]])
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # generated code at sizes of our choice
+            return Behaviour()
 
     def _effectiveness(self) -> list[Finding]:
         policy = EffectivenessPolicy(**self.request.get("effectiveness", {}))

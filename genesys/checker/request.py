@@ -70,6 +70,7 @@ def check_request(
     *,
     stages: Collection[str] = CHEAP_STAGES,
     partial: bool = False,
+    behaviour: bool = False,
     effectiveness: EffectivenessPolicy | None = None,
 ) -> dict[str, Any]:
     """The request of `CHECK_ENTRY` for a design on a ladder.
@@ -77,6 +78,7 @@ def check_request(
     Args:
         stages: Those to run; the ones that they need come with them.
         partial: Whether open slots are filled with placeholders instead of being findings.
+        behaviour: Whether a sane design's fingerprint is taken, too.
 
     Raises:
         ConfigError: No such stage.
@@ -90,6 +92,7 @@ def check_request(
         "vocab_size": vocab_size,
         "stages": [stage for stage in STAGES if stage in stages or stage in NEEDED_STAGES],
         "partial": partial,
+        "behaviour": behaviour,
         "effectiveness": asdict(effectiveness or EffectivenessPolicy()),
     }
 

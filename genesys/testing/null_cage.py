@@ -91,6 +91,7 @@ def _check(tree: UnitTree, request: Mapping[str, Any]) -> dict[str, Any]:
         "sizes": sizes,
         "stages": {},
         "measures": {},
+        "behaviour": {"fingerprint": "", "sketch": []},
     }
 
 
