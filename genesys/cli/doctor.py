@@ -6,6 +6,8 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -32,6 +34,7 @@ def command(as_json: AsJson = False) -> None:
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in _EXTRAS.items()},
+        "strategies": _strategies(),
         "sandbox": {"level": reached(name for name, reason in layers.items() if not reason), "layers": layers},
     }
     if as_json:
@@ -48,6 +51,27 @@ def command(as_json: AsJson = False) -> None:
         + (", ".join(absent) or "none")
         + (f" (pip install 'genesys-evolution[{absent[0]}]')" if absent else "")
     )
+    for line in _strategy_lines(facts["strategies"]):
+        typer.echo(line)
     typer.echo(f"Sandbox for designs' code: level {facts['sandbox']['level']!r}")
     for layer, reason in layers.items():
         typer.echo(f"  {layer:18} " + ("in force" if not reason else f"off: {reason}. Open: {OPENS[layer]}."))
+
+
+def _strategies() -> dict[str, list[dict[str, str]]]:
+    """The strategies that a config can name, those of other packages with what is wrong with them."""
+    from genesys.evolution.policy import offers
+    from genesys.evolution.promotion import PROMOTIONS
+    from genesys.evolution.selection import SELECTIONS
+
+    found = {"selection": offers(SELECTIONS, "select"), "promotion": offers(PROMOTIONS, "promote")}
+    return {kind: [asdict(offer) for offer in offered] for kind, offered in found.items()}
+
+
+def _strategy_lines(strategies: dict[str, list[dict[str, str]]]) -> Iterator[str]:
+    for kind, found in strategies.items():
+        names = [f"{s['name']} ({s['package']})" if s["package"] else s["name"] for s in found if not s["problem"]]
+        yield f"Strategies for {kind}: {', '.join(names)}"
+        for s in found:
+            if s["problem"]:
+                yield f"  {s['name']} of {s['package']} cannot be used: {s['problem']}"

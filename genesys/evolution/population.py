@@ -202,7 +202,7 @@ class Population:
         ratings = self._tree.ratings
         mark = (ratings.n_axis_moves, len(ratings.moved))
         if since is None or since[0] != mark[0]:
-            return tuple(ratings.by_value), mark
+            return tuple(ratings.by_value)[::-1], mark  # worst first: they append to a ranking
         return ratings.moved[since[1] :], mark
 
     def value(self, design: str) -> float | None:

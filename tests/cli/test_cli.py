@@ -75,7 +75,7 @@ def test_texts_for_people(runs: Path) -> None:
     assert "demo-1" in genesys("tree", "demo-1", cwd=runs).stdout
     assert "verified 10 at cpu-1" in genesys("runs", cwd=runs).stdout
     doctor = genesys("doctor", cwd=runs).stdout
-    assert "torch" in doctor and "Sandbox" in doctor
+    assert "torch" in doctor and "Sandbox" in doctor and "Strategies for selection: adaptive" in doctor
 
 
 def test_export_writes_a_file_that_builds(runs: Path) -> None:
