@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import asdict, dataclass
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from random import Random
 
 import ray
@@ -13,10 +16,18 @@ from actors.batching import Batched
 from actors.handles import TreeHandle
 from actors.messages import Done, VerifierTask, VerifyTask, Wait
 from genesys.evolution import BookkeepingError, DesignRecord, EvolutionTree, Lease
-from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished
+from genesys.evolution.events import (
+    Event,
+    LeaseGranted,
+    LeaseRefunded,
+    RunFinished,
+    VerificationFailed,
+    VerificationRecorded,
+)
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.promotion import Finished, PromotionStrategy, Verify, decide
 from genesys.ladder import Scale
+from genesys.ladder.budget import Cost
 from genesys.ladder.ledger import RunKey
 from genesys.verification import recipe_hash
 
@@ -27,12 +38,19 @@ MAX_REFUSALS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
-    """What the scheduler is told at construction."""
+    """What the scheduler is told at construction.
+
+    Attributes:
+        gpus: Reserved by each verifier.
+        granted_at: Of leases that stand in the journal, when they were granted, in seconds since 1970.
+    """
 
     scales: tuple[Scale, ...]
     promotion: PromotionStrategy
     seed: int = 0
     fitness: str = "relative"
+    gpus: float = 0.0
+    granted_at: Mapping[int, float] = field(default_factory=dict)
 
 
 class BudgetScheduler(Batched):
@@ -42,9 +60,13 @@ class BudgetScheduler(Batched):
     written. The tree has the last word on each: a refusal costs a new replica and another try, never a wrong grant.
     """
 
-    def __init__(self, tree: TreeHandle, settings: SchedulerSettings) -> None:
+    def __init__(
+        self, tree: TreeHandle, settings: SchedulerSettings, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._tree = tree
         self._settings = settings
+        self._clock = clock
+        self._granted_at = dict(settings.granted_at)
         self._scales = {scale.name: scale for scale in settings.scales}
         self._rng = Random(f"promotion/{settings.seed}")
         self._reading = asyncio.Lock()
@@ -90,15 +112,26 @@ class BudgetScheduler(Batched):
     async def release(self, holder: str, cause: str, reason: str) -> int:
         """Refund the leases of a holder that died ("" for all holders); gives their number."""
         await self._catch_up()
-        held = [lease.lease for lease in self._replica.leases.values() if holder in ("", lease.holder)]
+        held = [lease for lease in self._replica.leases.values() if holder in ("", lease.holder)]
         for lease in held:
-            await self._tree.append(LeaseRefunded(lease=lease, cause=cause, reason=reason))
+            await self._tree.append(self._refund(lease, cause, reason))
         return len(held)
+
+    def _refund(self, lease: Lease, cause: str, reason: str) -> LeaseRefunded:
+        """Nobody knows how far a dead holder came: what was set aside stays spent, but for GPU time not yet gone by."""
+        granted_at = self._granted_at.get(lease.lease, math.inf)
+        elapsed_s = self._clock() - granted_at  # below 0 where it is not known, or a clock was set back
+        gpu_seconds = elapsed_s * self._settings.gpus if elapsed_s >= 0 else lease.gpu_seconds
+        return LeaseRefunded(
+            lease=lease.lease, cause=cause, reason=reason, n_tokens=lease.n_tokens,
+            gpu_seconds=min(lease.gpu_seconds, gpu_seconds),
+        )  # fmt: skip
 
     async def _grant(self, chosen: Verify, holder: str) -> Lease | None:
         """Grant a lease, first here and then in the books; None when the books refuse it."""
         scale = self._scales[chosen.scale]
         key = RunKey(chosen.design, chosen.scale, chosen.seed, recipe_hash(asdict(scale)))
+        cost = self._replica.run_costs.get(chosen.scale, Cost.of())
         event = LeaseGranted(
             lease=self._replica.last_lease + 1,
             design=key.design,
@@ -108,9 +141,12 @@ class BudgetScheduler(Batched):
             holder=holder,
             attempt=self._replica.n_deaths(key) + 1,
             reason=chosen.reason,
+            n_tokens=cost.n_tokens,
+            gpu_seconds=cost.gpu_seconds,
         )
         self._replica.apply(event)
         self._ahead[event.lease] = event
+        self._granted_at[event.lease] = self._clock()
         granted = self._replica.leases[event.lease]
         log.info("%s verifies %s at %s: %s", holder, chosen.design[:12], chosen.scale, chosen.reason)
         if (await self._tree.append(event)).accepted:
@@ -157,6 +193,8 @@ class BudgetScheduler(Batched):
         for event in news:
             if not (isinstance(event, LeaseGranted) and self._ahead.pop(event.lease, None) == event):
                 self._replica.apply(event)
+            if isinstance(event, LeaseRefunded | VerificationRecorded | VerificationFailed):
+                self._granted_at.pop(event.lease, None)
             self._n_seen += 1
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import Outcome, Progress, Ref, VerifyTask
 from genesys.errors import INFRASTRUCTURE_CAUSES, ConfigError, JobFailed
-from genesys.evolution.events import LeaseRefunded, VerificationFailed, VerificationRecorded
+from genesys.evolution.events import Event, LeaseRefunded, VerificationFailed, VerificationRecorded
 from genesys.ladder.ledger import FIRST_SEED
 from genesys.sandbox import Cage, ForkCage
 from genesys.sandbox.layers import Level
@@ -54,6 +55,8 @@ class VerifierSettings:
         n_processes: Processes, one a card, that train together.
         gpu_share: Of a card, where several verifiers share one.
         stop_when_slow: Whether a training that would not end in time is stopped early.
+        stop_hopeless: Whether one that stays far above the reference's loss is.
+        gpus: What one verification occupies, for the books; 0 on a CPU.
         sandbox: The level of isolation below which it refuses to work.
     """
 
@@ -67,6 +70,8 @@ class VerifierSettings:
     n_processes: int = 1
     gpu_share: float = 1.0
     stop_when_slow: bool = False
+    stop_hopeless: bool = True
+    gpus: float = 0.0
     sandbox: Level = "standard"
 
 
@@ -119,10 +124,11 @@ class Verifier(Batched):
         answer = await self._tree.settle(outcome)
         if not answer.accepted:  # figures that the books cannot take end the lease too; one that is gone stays gone
             log.warning("the outcome of lease %d was refused: %s", task.lease, answer.reason)
-            await self._tree.settle(Outcome(event=_failed(task, "integrity", answer.reason)))
+            await self._tree.settle(Outcome(event=_failed(task, "integrity", answer.reason, _used(outcome.event))))
 
     async def _outcome(self, task: VerifyTask) -> Outcome:
         """Verify, and say it in the books' words: recorded, failed by the design's fault, or refunded."""
+        started = time.monotonic()
         try:
             report = await verify(await self._request(task), self._cage, scorer=self._scorer)
             if report.design_id != task.design:
@@ -130,19 +136,31 @@ class Verifier(Batched):
             await asyncio.to_thread(write_report, report, self._work_folder(task))
         except JobFailed as failure:
             log.info("%s at %s failed: %s", task.name, task.scale.name, failure)
+            used = self._time(time.monotonic() - started) | {"n_tokens": self._tokens_seen(task)}
             if failure.cause in INFRASTRUCTURE_CAUSES:
                 reason = str(failure)[:MAX_REASON]
-                return Outcome(event=LeaseRefunded(lease=task.lease, cause=failure.cause, reason=reason))
-            return Outcome(event=_failed(task, failure.cause, str(failure)))
+                return Outcome(event=LeaseRefunded(lease=task.lease, cause=failure.cause, reason=reason, **used))
+            return Outcome(event=_failed(task, failure.cause, str(failure), used))
         blob = json.dumps(report_to_json(report), sort_keys=True).encode()
         recorded = VerificationRecorded(
             **_key(task),
             metrics=report.metrics,
             report=content_hash(blob),
-            seconds=report.seconds,
-            n_tokens=report.n_tokens,
+            n_tokens=int(report.cost["n_tokens"]),
+            **self._time(report.seconds),
         )
         return Outcome(event=recorded, report=self._objects.put(blob))
+
+    def _time(self, seconds: float) -> dict[str, Any]:
+        """What a verification took. Its last caged job, which is all that uses the cards, ends by the deadline."""
+        return {"seconds": seconds, "gpu_seconds": min(seconds, self._settings.deadline_s) * self._settings.gpus}
+
+    def _tokens_seen(self, task: VerifyTask) -> int:
+        """What a verification that failed had trained on; all of it where the record, which is the job's, does not tell."""
+        seen, most = read_progress(self._work_folder(task)), task.scale.grid_tokens
+        if not seen.stage:
+            return 0
+        return min(max(0, seen.n_tokens), most) if seen.stage == "train" and len(task.scale.lr_grid) == 1 else most
 
     async def _request(self, task: VerifyTask) -> VerificationRequest:
         folder = self._work_folder(task)
@@ -168,7 +186,7 @@ class Verifier(Batched):
 
     def _reference_curve(self, task: VerifyTask) -> tuple[tuple[float, float], ...]:
         """Tokens and loss of the reference's training at this scale, if it has ended; none for the reference itself."""
-        if not task.reference or task.reference == task.design:
+        if not self._settings.stop_hopeless or not task.reference or task.reference == task.design:
             return ()
         try:
             report = read_report(self._folder(task.reference, task.scale.name, FIRST_SEED))
@@ -193,8 +211,13 @@ def _key(task: VerifyTask) -> dict[str, Any]:
     }
 
 
-def _failed(task: VerifyTask, cause: str, reason: str) -> VerificationFailed:
-    return VerificationFailed(**_key(task), cause=cause, reason=reason[:MAX_REASON])
+def _failed(task: VerifyTask, cause: str, reason: str, used: Mapping[str, Any]) -> VerificationFailed:
+    return VerificationFailed(**_key(task), cause=cause, reason=reason[:MAX_REASON], **used)
+
+
+def _used(event: Event) -> dict[str, Any]:
+    """What an outcome says that was used."""
+    return {name: getattr(event, name) for name in ("seconds", "n_tokens", "gpu_seconds")}
 
 
 class _VerifierMetrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,7 +26,16 @@ from cluster.spawn import cache_folder, end_services, spawn_designer, spawn_sche
 from genesys.config import RunConfig, load_design, strategy
 from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
-from genesys.evolution.events import DesignImplemented, DesignProposed, RunResumed, RunStarted
+from genesys.evolution.events import (
+    DesignImplemented,
+    DesignProposed,
+    LeaseGranted,
+    LeaseRefunded,
+    RunResumed,
+    RunStarted,
+    VerificationFailed,
+    VerificationRecorded,
+)
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.promotion import PromotionStrategy, resolve_promotion
 from genesys.evolution.selection import SelectionStrategy, resolve_selection, select_safely
@@ -34,6 +43,7 @@ from genesys.evolution.status import RunStatus
 from genesys.gau import UnitTree
 from genesys.gau.library import SEED_NAMES
 from genesys.ladder import Ladder
+from genesys.ladder.budget import Caps
 from genesys.sandbox import open_cage
 from genesys.storage import RunStore, content_hash
 from genesys.train.data.shards import Shards, prepare_shards
@@ -66,13 +76,14 @@ def evolve(
     """
     store = RunStore(run_folder)
     _check_folder(store, resume)
+    store.require_place(config.storage.journal)
     make_plan(config, store, selection, promotion)  # mistakes come out before the corpus is prepared
     asyncio.run(open_cage(config.sandbox.require))
     shards = prepare_shards(config.corpus, cache_folder(), tokenizer=config.tokenizer)
     plan = make_plan(config, store, selection, promotion, data_hash=shards.hash)
-    if resume:
-        _check_same_run(store, plan.started)
+    before = _look_back(store, plan.started) if resume else None
     store.root.mkdir(parents=True, exist_ok=True)
+    store.take_place(config.storage.journal)
     store.config_path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False), encoding="utf-8")
     (store.root / STOP_FILE).unlink(missing_ok=True)
     n_cpus = config.verifiers.n * config.verifiers.threads + config.designers.n + SERVICE_CPUS
@@ -80,7 +91,7 @@ def evolve(
         require_shared_folder(config.storage.url, session)
         require_cards(config.verifiers, session)
         on_session(session)
-        return asyncio.run(_drive(plan, shards, on_snapshot, resume))
+        return asyncio.run(_drive(plan, shards, on_snapshot, before))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +141,7 @@ def make_plan(
                 asdict(config)
                 | {"data_hash": data_hash, "scales": [asdict(scale) for scale in ladder.scales]}
                 | {"replicate_quotas": config.replicate_quotas()}
+                | {"caps": config.budget.caps().to_json(), "run_costs": _costs_json(config)}
             ),
         ),
         seeds=tuple(
@@ -142,7 +154,9 @@ def make_plan(
     return plan
 
 
-async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], None], resume: bool) -> RunStatus:
+async def _drive(
+    plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], None], before: _Before | None
+) -> RunStatus:
     config, ladder, objects = plan.config, plan.ladder, RayObjects()
     tree = spawn_tree(
         TreeSettings(
@@ -160,11 +174,19 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
     )
     scheduler = spawn_scheduler(
         tree,
-        SchedulerSettings(scales=ladder.scales, promotion=plan.promotion, seed=config.seed, fitness=config.fitness),
+        SchedulerSettings(
+            scales=ladder.scales,
+            promotion=plan.promotion,
+            seed=config.seed,
+            fitness=config.fitness,
+            gpus=config.verifiers.gpus_per_verification,
+            granted_at=before.granted_at if before else {},
+        ),
     )
-    if resume:
+    if before is not None:
         await scheduler.release("", "stopped", "the driver that held them ended")
-        await tree.append(RunResumed(reason="resumed"))
+        caps = config.budget.caps()
+        await tree.append(RunResumed(reason=_resumed(before.caps, caps), caps=caps.to_json()))
     settings = VerifierSettings(
         run_folder=plan.store.root,
         cache_folder=cache_folder(),
@@ -176,6 +198,8 @@ async def _drive(plan: Plan, shards: Shards, on_snapshot: Callable[[Snapshot], N
         n_processes=max(1, int(config.verifiers.gpus_per_verification)),
         gpu_share=min(1.0, config.verifiers.gpus_per_verification or 1.0),
         stop_when_slow=config.verifiers.gpus_per_verification >= 1,
+        stop_hopeless=config.verifiers.stop_hopeless,
+        gpus=config.verifiers.gpus_per_verification,
         sandbox=config.sandbox.require,
     )
     data = pack_shards(shards.path, shards.hash, objects)
@@ -209,12 +233,49 @@ def _check_folder(store: RunStore, resume: bool) -> None:
         raise ConfigError(f"Cannot start a run in {str(store.root)!r}: there is one. Add --resume to go on with it.")
 
 
-def _check_same_run(store: RunStore, started: RunStarted) -> None:
-    """Refuse to go on with a run under another ladder, corpus or reference: its results could not be compared."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Before:
+    """What a resumed run's journal says: the caps that held last, and when each lease still out was granted."""
+
+    caps: Caps
+    granted_at: Mapping[int, float]
+
+
+def _look_back(store: RunStore, started: RunStarted) -> _Before:
+    """Read a run that is to go on.
+
+    Raises:
+        ConfigError: It ran under a ladder, corpus or reference other than `started`.
+    """
+    caps, granted_at = Caps(), dict[int, float]()
     with closing(store.journal(mode="reader")) as journal:
-        first = next((entry.event for entry in journal.read()), None)
-    if not isinstance(first, RunStarted):
-        return
+        for _, time, event in journal.read():
+            match event:
+                case RunStarted():
+                    _check_same_run(store, event, started)
+                    caps = Caps.from_json(event.config.get("caps", {}))
+                case RunResumed(caps=raised) if raised:
+                    caps = Caps.from_json(raised)
+                case LeaseGranted():
+                    granted_at[event.lease] = time
+                case LeaseRefunded() | VerificationRecorded() | VerificationFailed():
+                    granted_at.pop(event.lease, None)
+    return _Before(caps=caps, granted_at=granted_at)
+
+
+def _resumed(before: Caps, now: Caps) -> str:
+    """Why a run's caps differ from now on, for the journal."""
+    old, new = before.to_json(), now.to_json()
+    said = [f"{n} {old.get(n, 'none')} -> {new.get(n, 'none')}" for n in {**old, **new} if old.get(n) != new.get(n)]
+    return f"resumed with other caps: {', '.join(said)}" if said else "resumed"
+
+
+def _costs_json(config: RunConfig) -> dict[str, dict[str, float]]:
+    return {s: {"n_tokens": c.n_tokens, "gpu_seconds": c.gpu_seconds} for s, c in config.run_costs().items()}
+
+
+def _check_same_run(store: RunStore, first: RunStarted, started: RunStarted) -> None:
+    """Refuse to go on with a run under another ladder, corpus or reference: its results could not be compared."""
     now = json.loads(json.dumps(started.config))
     before = {"tokenizer": "bytes", "training_seeds": {}} | json.loads(json.dumps(first.config))
     for key in (
@@ -236,6 +297,11 @@ def _check_same_run(store: RunStore, started: RunStarted) -> None:
     if before["verifiers"]["probes"] != now["verifiers"]["probes"]:
         raise ConfigError(
             f"Cannot resume {store.root.name!r} with another verifiers.probes: its results would not compare."
+        )
+    if set(now["caps"]) > {"usd_per_gpu_hour"} and before.get("run_costs") != now["run_costs"]:
+        raise ConfigError(
+            f"Cannot resume {store.root.name!r} under a budget with another verifiers.deadline_s or gpus_per_verification: "
+            f"what one run may cost was settled when it started. Restore them, or drop the budget."
         )
 
 

@@ -2,6 +2,7 @@
 
 from genesys.config.designs import load_design
 from genesys.config.run import (
+    BudgetConfig,
     DesignersConfig,
     RunConfig,
     StorageConfig,
@@ -13,6 +14,7 @@ from genesys.config.run import (
 )
 
 __all__ = [
+    "BudgetConfig",
     "DesignersConfig",
     "RunConfig",
     "StorageConfig",

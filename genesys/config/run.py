@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ from genesys.config.reader import read
 from genesys.errors import ConfigError, suggest
 from genesys.gau.library import SEED_NAMES
 from genesys.ladder import LADDERS, Ladder, Scale
+from genesys.ladder.budget import Budget, Caps, Cost
+from genesys.ladder.plan import HOUR_S
+from genesys.storage.address import check_url
 from genesys.train.data.dataset import DatasetCorpus
 
 
@@ -51,6 +55,8 @@ class VerifiersConfig:
         deadline_s: Wall-clock limit of one verification.
         probes: Whether designs are tried on their scale's probes (docs/probes.md).
         memory_mb: Memory of one job, in MiB; 0 for half of the host's.
+        stop_hopeless: Whether a training that stays far above the reference's loss is stopped early, as the design's
+            failure (cause `diverged`).
     """
 
     n: int = 2
@@ -60,6 +66,44 @@ class VerifiersConfig:
     deadline_s: float = 1800.0
     probes: bool = True
     memory_mb: int = 0
+    stop_hopeless: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetConfig:
+    """The most that a run may use; None for no cap. It is set aside before a verification starts, and never passed.
+
+    Attributes:
+        runs: Verifications, further training seeds included.
+        tokens: Trained on, over every learning rate of a grid.
+        gpu_hours: Of all verifiers together, from the start of each verification to its end.
+        usd: GPU time at `usd_per_gpu_hour`.
+    """
+
+    runs: int | None = None
+    tokens: float | None = None
+    gpu_hours: float | None = None
+    usd: float | None = None
+    usd_per_gpu_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "tokens", "gpu_hours", "usd", "usd_per_gpu_hour"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < inf:
+                raise ConfigError(f"Cannot use budget.{name} = {value}: expected a number from 0 up.")
+        if self.usd is not None and not self.usd_per_gpu_hour > 0:
+            raise ConfigError(
+                f"Cannot cap a run at {self.usd:g} USD without a price. Set budget.usd_per_gpu_hour to what an hour costs."
+            )
+
+    def caps(self) -> Caps:
+        return Caps(
+            runs=self.runs,
+            tokens=None if self.tokens is None else int(self.tokens),
+            gpu_seconds=None if self.gpu_hours is None else self.gpu_hours * HOUR_S,
+            usd=self.usd,
+            usd_per_gpu_hour=self.usd_per_gpu_hour,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +134,20 @@ class TasksConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageConfig:
-    """Where runs live: a folder, absolute under `ray job` and shared by all hosts of a cluster."""
+    """Where runs live.
+
+    Attributes:
+        url: A folder, absolute under `ray job` and shared by all hosts of a cluster.
+        journal: `postgresql://USER@HOST/DATABASE` for the journals of new runs; "" for a file in the run's folder. The
+            password comes from PGPASSWORD or ~/.pgpass, on every host.
+    """
 
     url: str = "runs"
+    journal: str = ""
+
+    def __post_init__(self) -> None:
+        if self.journal:
+            check_url(self.journal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +184,7 @@ class RunConfig:
     designers: DesignersConfig = field(default_factory=DesignersConfig)
     verifiers: VerifiersConfig = field(default_factory=VerifiersConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     fitness: Literal["relative", "paper"] = "relative"
 
@@ -160,6 +216,28 @@ class RunConfig:
                 )
             if not isinstance(n, int) or n < 1:
                 raise ConfigError(f"Cannot train with {n!r} seeds at scale {name!r}; expected a whole number from 1.")
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        """Refuse a cap that nothing would count against, and one that not even the first run fits."""
+        for name in ("gpu_hours", "usd"):
+            if getattr(self.budget, name) is not None and not self.verifiers.gpus_per_verification:
+                raise ConfigError(
+                    f"Cannot cap {name}: verifiers.gpus_per_verification is 0, so that no GPU time is counted. Set it, or "
+                    f"cap budget.runs or budget.tokens."
+                )
+        scale, cost = next(iter(self.run_costs().items()))
+        if shortage := Budget(self.budget.caps()).shortage(cost):
+            raise ConfigError(
+                f"Cannot run under the budget: {shortage} leaves no room for a single run at {scale}, which may take "
+                f"{cost.n_tokens:,} tokens and {cost.gpu_seconds / HOUR_S:.3g} GPU-hours (verifiers.deadline_s on "
+                f"{self.verifiers.gpus_per_verification:g} GPUs). Raise the cap, or lower verifiers.deadline_s."
+            )
+
+    def run_costs(self) -> dict[str, Cost]:
+        """The most that one verification can use at each scale: the cage ends it at its deadline."""
+        gpu_seconds = self.verifiers.deadline_s * self.verifiers.gpus_per_verification
+        return {scale.name: Cost.of(scale.grid_tokens, gpu_seconds) for scale in self.resolved_ladder().scales}
 
     def replicate_quotas(self) -> dict[str, int]:
         """Runs with further seeds that each scale may hold."""

@@ -88,6 +88,11 @@ class Scale:
         return max(1, self.n_tokens // self.batch_tokens)
 
     @property
+    def grid_tokens(self) -> int:
+        """Tokens that one verification trains on, over every learning rate of the grid."""
+        return self.n_steps * self.batch_tokens * len(self.lr_grid)
+
+    @property
     def target_block_params(self) -> int:
         """Parameters that a design's blocks are to have: those of the GPT seed at this width and depth.
 

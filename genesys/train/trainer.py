@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genesys.errors import JobFailed
 from genesys.ladder import Scale
 from genesys.model import GAM
 from genesys.train.card import peak_flops, peak_memory_mb
@@ -117,6 +118,9 @@ def train_model(model: GAM, plan: TrainingPlan, cost: Cost | None = None) -> Tra
             torch.manual_seed(_stream(plan.seed, step, rank.index))  # random units stay on the trajectory across a kill
             rows = batches.rows(step).split(micro)
             run.add(*engine.step(rows, lr=schedule.lr(step)), is_last=step + 1 == scale.n_steps)
+    except JobFailed:
+        run.progress.write(run.watch.rate(scale.batch_tokens))  # what it cost up to here
+        raise
     finally:
         run.count(cost, execution, device)
     return _result(run, execution, first, batches.order.n_epochs(scale.n_steps), device, cost)
