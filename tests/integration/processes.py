@@ -1,17 +1,70 @@
-"""Processes of Ray's actors, found by their titles."""
+"""The command as a process, and the processes below it."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import psutil
+
+from genesys.api import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """The command in a process group of its own and with Ctrl-C heeded, as a terminal would start it.
+
+    Tests may themselves run in the background of a shell, where SIGINT is ignored and children inherit that.
+    """
+    command = [sys.executable, "-m", "genesys", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 300.0) -> str:
+    output, _ = process.communicate(timeout=timeout_s)
+    return output
+
+
+def n_verified(folder: Path) -> int:
+    """Designs verified in a run so far, over all scales; 0 before it begins."""
+    if not (folder / "journal.sqlite").exists():
+        return 0
+    tree = Run(folder).tree
+    return sum(tree.ledger.account(scale).committed for scale in tree.scales) if tree.run else 0
+
+
+def wait_until_verified(folder: Path, n: int, process: subprocess.Popen[str], timeout_s: float = 200.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while n_verified(folder) < n:
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline, "nothing was verified in time"
+        time.sleep(0.2)
 
 
 def actor_processes(kind: str, parent: psutil.Process) -> list[psutil.Process]:
     """The worker processes below `parent` that serve an actor of that class; one that ends meanwhile is none."""
-    found = []
-    for child in parent.children(recursive=True):
-        try:
-            if any(part.startswith(f"ray::{kind}") for part in child.cmdline()):
-                found.append(child)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+    return [process for process in descendants(parent) if is_actor(process, kind)]
+
+
+def is_actor(process: psutil.Process, kind: str) -> bool:
+    try:
+        return any(part.startswith(f"ray::{kind}") for part in process.cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def descendants(parent: psutil.Process) -> list[psutil.Process]:
+    """Every process below one; none when it has ended."""
+    try:
+        return parent.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

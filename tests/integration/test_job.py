@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 name: job
@@ -73,7 +73,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("mode", ["disabled", pytest.param("token", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["disabled", "token"])
 def test_a_run_submitted_as_a_job_leaves_its_leaderboard(mode: str, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text(

@@ -34,7 +34,7 @@ from genesys.testing.null_cage import NullCage, NullScorer
 from tests.integration.processes import actor_processes
 
 pytestmark = pytest.mark.ray
-CONFIG = RunConfig(quotas=(40, 10, 3))
+CONFIG = RunConfig(quotas=(20, 6, 2))
 KINDS = ("EvolutionTree", "BudgetScheduler", "Designer", "Verifier")
 
 
@@ -81,7 +81,9 @@ def audit(folder: Path) -> None:
     run = Run(folder)
     tree = run.tree
     accounts = {scale: tree.ledger.account(scale) for scale in tree.scales}
-    assert {scale: a.finished for scale, a in accounts.items()} == {"cpu-1": 40, "cpu-2": 10, "cpu-3": 3}
+    assert {scale: a.finished for scale, a in accounts.items()} == dict(
+        zip(tree.scales, CONFIG.quotas or (), strict=True)
+    )
     assert not tree.leases and tree.finished == "every quota is spent"
     replayed = EvolutionTree(resolve_fitness())
     journal = run.store.journal(mode="reader")
@@ -99,6 +101,33 @@ def audit(folder: Path) -> None:
         assert all(parent in tree.records for parent in record.parents)
 
 
+def test_one_of_each_kind_dies_and_then_the_driver(tmp_path: Path, ray_cluster: None) -> None:
+    """A run in which each actor is killed once, the driver after them, and which is then resumed."""
+    killed: list[str] = []
+
+    class Killed(Exception):
+        pass
+
+    def kill_in_turn(snapshot: object) -> None:
+        verified = snapshot.status.scales[0].verified  # type: ignore[attr-defined]
+        if len(killed) == len(KINDS) and verified >= 8:
+            raise Killed
+        if len(killed) < len(KINDS) and verified >= 1 + len(killed):
+            for process in actor_processes(KINDS[len(killed)], psutil.Process())[:1]:
+                os.kill(process.pid, signal.SIGKILL)
+                killed.append(KINDS[len(killed)])
+
+    with pytest.raises(Killed):
+        asyncio.run(drive(tmp_path / "run", on_snapshot=kill_in_turn))
+    before = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
+    asyncio.run(drive(tmp_path / "run", resume=True))
+    after = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
+    assert after[: len(before)] == before, "what stood in the journal changed"
+    assert killed == list(KINDS)
+    audit(tmp_path / "run")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killing_an_actor_loses_nothing(kind: str, tmp_path: Path, ray_cluster: None) -> None:
     kills = []
@@ -112,23 +141,6 @@ def test_killing_an_actor_loses_nothing(kind: str, tmp_path: Path, ray_cluster: 
 
     asyncio.run(drive(tmp_path / "run", on_snapshot=kill_now_and_then))
     assert kills, f"no process of {kind} was found to kill"
-    audit(tmp_path / "run")
-
-
-def test_a_run_whose_driver_died_goes_on(tmp_path: Path, ray_cluster: None) -> None:
-    class Killed(Exception):
-        pass
-
-    def die(snapshot: object) -> None:
-        if snapshot.status.scales[0].verified >= 8:  # type: ignore[attr-defined]
-            raise Killed
-
-    with pytest.raises(Killed):
-        asyncio.run(drive(tmp_path / "run", on_snapshot=die))
-    before = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
-    asyncio.run(drive(tmp_path / "run", resume=True))
-    after = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
-    assert after[: len(before)] == before, "what stood in the journal changed"
     audit(tmp_path / "run")
 
 
