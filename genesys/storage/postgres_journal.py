@@ -69,7 +69,7 @@ class PostgresJournal(SqlJournal):
         self, url: str, schema: str, *, mode: Mode = "writer", clock: Callable[[], float] = time.time,
         patience_s: float = 30.0,
     ) -> None:  # fmt: skip
-        super().__init__(f"{schema!r} of {urlsplit(url)._replace(query='').geturl()}", clock)
+        super().__init__(f"{schema!r} of {_shown(url)}", clock)
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema):
             raise ConfigError(f"Cannot use schema {schema!r}; expected at most 63 of a-z, 0-9 and _.")
         self._url, self._schema, self._mode, self._patience_s = url, schema, mode, patience_s
@@ -80,30 +80,8 @@ class PostgresJournal(SqlJournal):
         self._begin(mode)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        try:
-            import psycopg
-        except ImportError as error:
-            raise ConfigError(
-                f"Cannot open the journal {self.place}: its client is not installed ({error}). "
-                f"Install it: pip install 'genesys-evolution[postgres]'"
-            ) from error
-        try:
-            given = psycopg.conninfo.conninfo_to_dict(self._url)
-            conninfo = psycopg.conninfo.make_conninfo("", **{**_CONNECTION, **given})
-            db = psycopg.connect(conninfo, autocommit=True)
-            read_only = "on" if self._mode == "reader" else "off"
-            db.execute(_SESSION.format(schema=self._schema, read_only=read_only).encode())
-        except psycopg.Error as error:
-            said = _said(error)
-            if isinstance(error, psycopg.ProgrammingError) or _USERS_MISTAKE.search(said):
-                raise ConfigError(
-                    f"Cannot open the journal {self.place}: {said}. Correct storage.journal, or the password in "
-                    f"PGPASSWORD or ~/.pgpass."
-                ) from error
-            raise TransientError(
-                f"Cannot open the journal {self.place}: {said}. Is the server up? Try again."
-            ) from error
-        return db
+        read_only = "on" if self._mode == "reader" else "off"
+        return _connect(self._url, _SESSION.format(schema=self._schema, read_only=read_only), self.place)
 
     def _require_schema(self) -> None:
         if self._db.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,)).fetchone():
@@ -123,7 +101,7 @@ class PostgresJournal(SqlJournal):
             yield
         except psycopg.errors.InsufficientPrivilege as error:
             raise ConfigError(
-                f"Cannot use the journal {self.place}: {_said(error)}. Grant this user CREATE on the database."
+                f"Cannot use the journal {self.place}: {_said(error)}. Grant this user what it lacks."
             ) from error
         except psycopg.Error as error:
             kind = ConnectionLost if self._db.closed else TransientError
@@ -198,6 +176,49 @@ class PostgresJournal(SqlJournal):
 
     def close(self) -> None:
         self._db.close()
+
+
+def require_database(url: str) -> None:
+    """Make sure that a journal can be opened in a database.
+
+    Raises:
+        ConfigError: No psycopg, no such database, or this user may not make a schema there.
+        TransientError: No server answers.
+    """
+    db = _connect(url, "", _shown(url))
+    allowed = db.execute("SELECT has_database_privilege(current_database(), 'CREATE')").fetchone() == (True,)
+    db.close()
+    if not allowed:
+        raise ConfigError(
+            f"Cannot keep a journal in {_shown(url)}: this user may not make a schema there. Grant it CREATE on the database."
+        )
+
+
+def _connect(url: str, session: str, place: str) -> psycopg.Connection[Any]:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise ConfigError(
+            f"Cannot open the journal {place}: its client is not installed ({error}). "
+            f"Install it: pip install 'genesys-evolution[postgres]'"
+        ) from error
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(url)
+        db = psycopg.connect(psycopg.conninfo.make_conninfo("", **{**_CONNECTION, **given}), autocommit=True)
+        db.execute(session.encode())
+    except psycopg.Error as error:
+        said = _said(error)
+        if isinstance(error, psycopg.ProgrammingError) or _USERS_MISTAKE.search(said):
+            raise ConfigError(
+                f"Cannot open the journal {place}: {said}. Correct storage.journal, or the password in PGPASSWORD or ~/.pgpass."
+            ) from error
+        raise TransientError(f"Cannot open the journal {place}: {said}. Is the server up? Try again.") from error
+    return db
+
+
+def _shown(url: str) -> str:
+    """A URL without its parameters."""
+    return urlsplit(url)._replace(query="").geturl()
 
 
 def _said(error: Exception) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from genesys.errors import ConfigError, FencedError
+from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import event_from_json
 from genesys.evolution.fitness import RelativeFitness
-from genesys.storage import BlobError, RunStore, SqliteJournal, content_hash, open_tree
+from genesys.storage import BlobError, SqliteJournal, content_hash, open_tree
 from genesys.testing import JournalTestCase
 from genesys.testing.journals import OpenJournal, Spoil, some_events
 
@@ -64,18 +64,6 @@ def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
     assert open_tree(journal, RelativeFitness()).digest() == digest, "a snapshot of a later version"
     damage(tmp_path / "j.sqlite", "UPDATE snapshots SET state = '{'")
     assert journal.load_snapshot() is None and open_tree(journal, RelativeFitness()).digest() == digest
-
-
-def test_a_run_has_one_folder(tmp_path: Path) -> None:
-    store = RunStore(tmp_path / "run")
-    assert not store.exists
-    with pytest.raises(ConfigError, match="Cannot read run"):
-        store.journal(mode="reader")
-    journal = store.journal()
-    journal.append(some_events(), expected_seq=0)
-    assert store.exists
-    with pytest.raises(FencedError, match="opened to read"):
-        store.journal(mode="reader").append([], expected_seq=0)
 
 
 def test_the_journal_of_version_1_still_replays() -> None:

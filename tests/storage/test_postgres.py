@@ -16,7 +16,7 @@ import pytest
 from genesys.errors import ConfigError, FencedError, TransientError
 from genesys.evolution.events import RunResumed
 from genesys.storage import PostgresJournal, content_hash
-from genesys.storage.postgres_journal import ConnectionLost
+from genesys.storage.postgres_journal import ConnectionLost, require_database
 from genesys.storage.sql_journal import SqlJournal
 from genesys.testing import JournalTestCase
 from genesys.testing.journals import OpenJournal, Spoil, some_events
@@ -190,12 +190,15 @@ def test_what_is_wrong_with_an_address_is_one_sentence(
 
 
 def test_a_user_without_rights_is_told_which(postgres: str) -> None:
-    execute(
-        postgres,
-        f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'",
-    )
-    with pytest.raises(ConfigError, match=r"permission denied for database .* Grant this user CREATE on the database"):
-        PostgresJournal(postgres.replace("genesys@", "guest@"), "run_1")
+    execute(postgres, f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    guests = postgres.replace("genesys@", "guest@")
+    try:
+        with pytest.raises(ConfigError, match="permission denied for database"):
+            PostgresJournal(guests, "run_1")
+        with pytest.raises(ConfigError, match="Grant it CREATE on the database"):
+            require_database(guests)
+    finally:
+        execute(postgres, "DROP ROLE guest")
 
 
 def test_without_a_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
