@@ -114,6 +114,7 @@ class EvolutionTree(Batched):
 
     async def next_task(self, designer: str) -> DesignerTask:
         """What a designer should do next."""
+        self._forget(designer)  # who asks has nothing in hand; if it was given something, the answer was lost
         tree = self._tree
         if tree.finished or tree.draining:
             return Done(reason=tree.finished or tree.draining)

@@ -1,0 +1,28 @@
+"""Calls are repeated when their answer is lost: the second answer must be as good as the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.messages import CheckTask, ProposeTask, Submission
+from genesys.config import RunConfig
+from genesys.evolution.events import DesignImplemented
+from tests.actors.in_process import World
+
+
+async def test_a_task_whose_answer_was_lost_is_given_again(tmp_path: Path) -> None:
+    world = World(tmp_path / "run", RunConfig(seeds=("gpt",), quotas=(2, 1, 1)))  # one more than there are seeds
+    given = tuple(Submission(events=(seed,), program=b) for seed, b in zip(world.plan.seeds, _refs(world), strict=True))
+    await world.tree.start(world.plan.started, given)
+    lost = await world.tree.next_task("Designer-1")
+    assert isinstance(lost, CheckTask)
+    again = [await world.tree.next_task("Designer-1") for _ in range(2)]
+    assert [task.design for task in again if isinstance(task, CheckTask)] == [lost.design, lost.design]
+    for seed in world.plan.seeds:
+        await world.tree.submit(Submission(events=(DesignImplemented(design=seed.design),)))
+    for _ in range(2):  # the second time, it is not kept waiting for what itself has in hand
+        assert isinstance(await world.tree.next_task("Designer-1"), ProposeTask)
+
+
+def _refs(world: World) -> list[int]:
+    return [world.objects.put(program) for program in world.plan.programs]
