@@ -8,21 +8,26 @@ from random import Random
 from genesys.evolution.operators.crossover import crossover
 from genesys.evolution.operators.grow import fill, grow, scratch
 from genesys.evolution.operators.mutation import mutate
-from genesys.evolution.operators.proposal import Proposal, design_name
+from genesys.evolution.operators.proposal import Change, Focus, Proposal, design_name
 from genesys.gau import Unit, UnitTree
 
 
-def propose(operator: str, parents: Sequence[UnitTree], alphabet: Sequence[Unit], rng: Random) -> Proposal:
+def propose(
+    operator: str, parents: Sequence[UnitTree], alphabet: Sequence[Unit], rng: Random, focus: Focus | None = None
+) -> Proposal:
     """Apply an operator by name: mutation (1 parent), crossover (2), scratch (none).
+
+    Args:
+        focus: Which edits and places to prefer; the operators' own rates by default.
 
     Raises:
         ValueError: Unknown operator, wrong number of parents, or nothing new came out.
     """
     match operator, tuple(parents):
         case "mutation", (tree,):
-            return mutate(tree, alphabet, rng)
+            return mutate(tree, alphabet, rng, focus)
         case "crossover", (a, b):
-            return crossover(a, b, rng)
+            return crossover(a, b, rng, focus)
         case "scratch", ():
             return scratch(alphabet, rng)
     raise ValueError(
@@ -31,4 +36,4 @@ def propose(operator: str, parents: Sequence[UnitTree], alphabet: Sequence[Unit]
     )
 
 
-__all__ = ["Proposal", "crossover", "design_name", "fill", "grow", "mutate", "propose", "scratch"]
+__all__ = ["Change", "Focus", "Proposal", "crossover", "design_name", "fill", "grow", "mutate", "propose", "scratch"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from genesys.errors import InterfaceError
-from genesys.evolution.operators.proposal import Proposal, first_new
+from genesys.evolution.operators.proposal import Change, Proposal, first_new
 from genesys.gau import Slot, Unit, UnitTree
 from genesys.gau.tree import split_path
 
@@ -26,11 +26,11 @@ def scratch(alphabet: Sequence[Unit], rng: Random) -> Proposal:
     """
     blocks = _by_name(unit for unit in alphabet if unit.kind == "block")
 
-    def attempt() -> tuple[UnitTree, str]:
+    def attempt() -> tuple[UnitTree, Change]:
         if not blocks:
             raise InterfaceError("Cannot grow a design: the alphabet has no block.")
         root = rng.choice(blocks)
-        return fill(UnitTree(root), alphabet, rng), f"grown from {root.name}"
+        return fill(UnitTree(root), alphabet, rng), Change(edit="grow", target="", detail=f"grown from {root.name}")
 
     return first_new("scratch", attempt)
 

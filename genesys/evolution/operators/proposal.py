@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
 
 from genesys.errors import InterfaceError
 from genesys.gau import UnitTree
@@ -12,17 +14,61 @@ MAX_PLACES = 24
 MAX_DEPTH = 6
 _ATTEMPTS = 64
 
+Place = TypeVar("Place", bound=tuple[object, ...])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What was done to a tree.
+
+    Attributes:
+        edit: The edit's name.
+        target: The path at which it was done; of crossover in the parent that was given to.
+        detail: The same for a reader.
+    """
+
+    edit: str
+    target: str
+    detail: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A new design: its tree, the operator that made it, and in `detail` what that did."""
+    """A new design: its tree, the operator that made it, and what that did, as in `Change`."""
 
     tree: UnitTree
     operator: str
     detail: str
+    edit: str = ""
+    target: str = ""
 
 
-def first_new(operator: str, attempt: Callable[[], tuple[UnitTree, str]], *parents: UnitTree) -> Proposal:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Focus:
+    """Which edits are rather drawn, and which places rather changed.
+
+    Attributes:
+        edits: Weights of mutation's edits by name, in place of their own.
+        targets: Weights of places by path; 1 for those not named.
+    """
+
+    edits: Mapping[str, float] = field(default_factory=dict)
+    targets: Mapping[str, float] = field(default_factory=dict)
+
+    def choose(self, places: Sequence[Place], rng: Random, what: str) -> Place:
+        """One of some tuples that begin with a path.
+
+        Raises:
+            InterfaceError: There is none.
+        """
+        if not places:
+            raise InterfaceError(f"Cannot edit the tree: there is no {what}.")
+        if not self.targets:
+            return rng.choice(places)
+        return rng.choices(places, [self.targets.get(str(place[0]), 1.0) for place in places])[0]
+
+
+def first_new(operator: str, attempt: Callable[[], tuple[UnitTree, Change]], *parents: UnitTree) -> Proposal:
     """Try until a design comes out that is complete, no larger than allowed and none of the parents.
 
     A design is at most 24 units in 6 layers, or as large as the largest parent.
@@ -38,12 +84,12 @@ def first_new(operator: str, attempt: Callable[[], tuple[UnitTree, str]], *paren
     depth = max((MAX_DEPTH, *(_depth(parent) for parent in parents)))
     for _ in range(_ATTEMPTS):
         try:
-            tree, detail = attempt()
+            tree, change = attempt()
         except InterfaceError:
             continue
         fits = tree.kind == "block" and not tree.open_slots() and _n_places(tree) <= places and _depth(tree) <= depth
         if fits and tree.design_id not in known:
-            return Proposal(tree=tree, operator=operator, detail=detail)
+            return Proposal(tree=tree, operator=operator, detail=change.detail, edit=change.edit, target=change.target)
     raise ValueError(
         f"Cannot propose by {operator}: {_ATTEMPTS} tries gave no new complete block of at most {places} units. "
         f"Add units to the alphabet, or choose other parents."
