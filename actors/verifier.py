@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from genesys.sandbox import Cage, ForkCage
 from genesys.sandbox.layers import Level
 from genesys.storage import RunStore, content_hash
 from genesys.verification import Scorer, VerificationRequest, read_progress, recipe_hash, verify
+from genesys.verification.attempts import attempt_folder, open_attempt, reported_attempt
 from genesys.verification.report import loss_curve, read_report, report_to_json, write_report
 
 log = logging.getLogger(__name__)
@@ -124,7 +126,9 @@ class Verifier(Batched):
         answer = await self._tree.settle(outcome)
         if not answer.accepted:  # figures that the books cannot take end the lease too; one that is gone stays gone
             log.warning("the outcome of lease %d was refused: %s", task.lease, answer.reason)
-            await self._tree.settle(Outcome(event=_failed(task, "integrity", answer.reason, _used(outcome.event))))
+            failed = _failed(task, "integrity", answer.reason, _used(outcome.event))
+            if not (await self._tree.settle(Outcome(event=failed))).accepted:  # its attempt is nobody's any more
+                await asyncio.to_thread(shutil.rmtree, self._work_folder(task), ignore_errors=True)
 
     async def _outcome(self, task: VerifyTask) -> Outcome:
         """Verify, and say it in the books' words: recorded, failed by the design's fault, or refunded."""
@@ -163,8 +167,11 @@ class Verifier(Batched):
         return min(max(0, seen.n_tokens), most) if seen.stage == "train" and len(task.scale.lr_grid) == 1 else most
 
     async def _request(self, task: VerifyTask) -> VerificationRequest:
-        folder = self._work_folder(task)
-        folder.mkdir(parents=True, exist_ok=True)
+        root = self._folder(task.design, task.scale.name, task.seed)
+        try:
+            folder = await asyncio.to_thread(open_attempt, root, task.lease)
+        except OSError as error:
+            raise JobFailed("infrastructure", f"Cannot verify in {str(root)!r}: {error}.") from error
         return VerificationRequest(
             tree=json.loads(await self._objects.get(task.program)),
             shape=dict(task.shape),
@@ -188,14 +195,17 @@ class Verifier(Batched):
         """Tokens and loss of the reference's training at this scale, if it has ended; none for the reference itself."""
         if not self._settings.stop_hopeless or not task.reference or task.reference == task.design:
             return ()
+        attempt = reported_attempt(self._folder(task.reference, task.scale.name, FIRST_SEED))
+        if attempt is None:
+            return ()
         try:
-            report = read_report(self._folder(task.reference, task.scale.name, FIRST_SEED))
+            report = read_report(attempt)
         except ConfigError:
             return ()
         return loss_curve(report.details) if report.recipe_hash == recipe_hash(asdict(task.scale)) else ()
 
     def _work_folder(self, task: VerifyTask) -> Path:
-        return self._folder(task.design, task.scale.name, task.seed)
+        return attempt_folder(self._folder(task.design, task.scale.name, task.seed), task.lease)
 
     def _folder(self, design: str, scale: str, seed: int) -> Path:
         return self._store.artifacts / design[:16] / f"{scale}-seed{seed}"
