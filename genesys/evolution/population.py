@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 from genesys.evolution.design import DesignRecord, DesignView, confidence
 from genesys.evolution.ranking import Ranking
+from genesys.evolution.rating import Fitness
 from genesys.ladder.ledger import Account
 
 if TYPE_CHECKING:
@@ -202,8 +203,12 @@ class Population:
         ratings = self._tree.ratings
         mark = (ratings.n_axis_moves, len(ratings.moved))
         if since is None or since[0] != mark[0]:
-            return tuple(ratings.by_value)[::-1], mark  # worst first: they append to a ranking
+            return tuple(ratings.by_value), mark
         return ratings.moved[since[1] :], mark
+
+    def fitness(self, design: str) -> Mapping[str, Fitness]:
+        """Its fitness at each scale at which it is rated, bottom first, without the cost of a view."""
+        return self._tree.ratings.fitness(design)
 
     def value(self, design: str) -> float | None:
         """Its fitness if it is eligible and rated, without the cost of a view."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf, log, sqrt
+from math import ceil, inf, log, sqrt
 from random import Random
 
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.selection.base import OperatorRates, Selection, lean
+from genesys.evolution.selection.base import OperatorRates, Selection, fitter_of_two
 from genesys.evolution.selection.islands import SEEDS, Archipelago, check_islands
 
 
@@ -110,15 +110,18 @@ class Adaptive:
 def _parent(population: Population, islands: Archipelago, island: int, exploring: bool, rng: Random) -> DesignView:
     """Anyone who lives there, or one of the best quarter of it, the fitter the likelier."""
     ranked = islands.ranked(island) or islands.ranked(SEEDS)
-    design = islands.draw(island, rng) if exploring or not ranked else ranked[lean(rng, (len(ranked) + 3) // 4)]
-    return population.sample(rng, 1)[0] if design is None else population.get(design)
+    if exploring or not ranked:
+        design = islands.draw(island, rng)
+        return population.sample(rng, 1)[0] if design is None else population.get(design)
+    best = ceil(len(ranked) / 4)
+    return fitter_of_two(lambda: population.get(ranked[rng.randrange(best)]))
 
 
 def _gain(population: Population, design: str) -> float:
-    view = population.get(design)
-    parents = [population.get(parent) for parent in view.parents]
-    for scale in reversed(tuple(view.fitness)):
-        theirs = [parent.fitness[scale].value for parent in parents if scale in parent.fitness]
-        if theirs:
-            return max(0.0, view.fitness[scale].value - max(theirs))
+    own = population.fitness(design)
+    theirs = [population.fitness(parent) for parent in population.record(design).parents]
+    for scale in reversed(tuple(own)):
+        values = [fitness[scale].value for fitness in theirs if scale in fitness]
+        if values:
+            return max(0.0, own[scale].value - max(values))
     return 0.0

@@ -11,7 +11,7 @@ from random import Random
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.selection.base import OperatorRates, Selection, lean, value_of
+from genesys.evolution.selection.base import OperatorRates, Selection, fitter_of_two, value_of
 
 Draw = Callable[[], DesignView | None]
 
@@ -23,8 +23,8 @@ class QuadrantSelection:
     Good is who is as fit as the last of the best quarter, each design by its highest scale, and poor is who is strictly
     less fit than that; confident is who has as many confidence points as the last of the best quarter. Whoever is tied
     is treated alike: when all are, all are good and confident, and none is left out for its id. An empty quadrant gives
-    way to the other one, and that to the whole population. A quadrant is sampled by rejection, the better places
-    likelier: its cost does not grow with the population.
+    way to the other one, and that to the whole population. A quadrant is sampled by rejection, the fitter of
+    the good likelier, so that its cost does not grow with the population.
 
     Attributes:
         good_share, confident_share: Where the axes are cut.
@@ -65,11 +65,11 @@ class QuadrantSelection:
         least_fit, least_sure = value_of(fit[n_good - 1]), _points(sure[n_sure - 1])
 
         def good() -> DesignView | None:
-            view = fit[lean(rng, n_good)]
+            view = fitter_of_two(lambda: fit[rng.randrange(n_good)])
             return view if view.confidence >= least_sure else None
 
         def poor() -> DesignView | None:  # from the confident: they are the fewer
-            view = sure[lean(rng, n_sure)]
+            view = sure[rng.randrange(n_sure)]
             return view if view.best is not None and view.best.value < least_fit else None
 
         return good, poor

@@ -17,8 +17,8 @@ from genesys.evolution.selection.base import OperatorRates, Selection, value_of
 class UpperConfidenceBound:
     """The design with the largest `value + c * sqrt(ln N / (1 + children))`, among a few dozen candidates.
 
-    `value` is fitness on an axis where the median of the rated designs is 0 and the fittest 1, lower ones 0; `N` counts all
-    designs. Candidates are the fittest and as many by lot, so that the cost does not grow with the population: exact
+    `value` is fitness on an axis where the median of the rated designs is 0 and the fittest 1, lower ones 0; `N` counts
+    all designs. Candidates are the fittest and as many by lot, so that the cost does not grow with the population: exact
     among the fittest, a sample of the long tail, whose members differ in little but their children.
 
     Attributes:
@@ -41,22 +41,25 @@ class UpperConfidenceBound:
             )
 
     def select(self, population: Population, *, rng: Random) -> Selection:
-        return self.rates.plan(population, rng, lambda: self._winner(population, rng), "highest confidence bound")
+        found = iter(self._candidates(population, rng))
+        return self.rates.plan(
+            population, rng, lambda: next(found, None) or population.sample(rng, 1)[0], "highest bound"
+        )
 
-    def _winner(self, population: Population, rng: Random) -> DesignView:
-        candidates = {v.id: v for v in (*population.sample(rng, self.n_drawn), *population.top(self.n_best))}
-        shuffled = rng.sample(tuple(candidates.values()), len(candidates))  # a tie goes to the first, so by lot
-        return max(shuffled, key=self._bounds(population))
+    def _candidates(self, population: Population, rng: Random) -> list[DesignView]:
+        """The highest bound first, ties by lot."""
+        found = {v.id: v for v in (*population.sample(rng, self.n_drawn), *population.top(self.n_best))}
+        return sorted(rng.sample(tuple(found.values()), len(found)), key=self._bounds(population), reverse=True)
 
     def _bounds(self, population: Population) -> Callable[[DesignView], float]:
         """The bound of a design."""
         best, median = population.quantile(1.0), population.quantile(0.5)
-        low = 0.0 if median is None else value_of(median)
-        spread = 0.0 if best is None else value_of(best) - low
+        high, low = (value_of(best), value_of(median)) if best and median else (0.0, 0.0)
         n = log(len(population) + 1)
 
         def bound(view: DesignView) -> float:
-            value = (value_of(view) - low) / spread if spread > 0 else 0.0
-            return max(value, 0.0) + self.c * sqrt(n / (1 + len(population.children(view.id))))
+            value = value_of(view)
+            share = (value - low) / (high - low) if high > low else float(value >= high)
+            return max(share, 0.0) + self.c * sqrt(n / (1 + len(population.children(view.id))))
 
         return bound
