@@ -27,7 +27,8 @@ class Row:
         metrics: As a verification gives them; empty where it failed.
         n_params, flops: Of the model and of its training; 0 where it failed.
         curve_tokens, curve_nats: About 20 points of the training loss: tokens seen, nats per token.
-        seconds: Wall clock of the whole verification, on one thread of a machine that did other things too.
+        seconds: Wall clock of the whole verification, on one thread of a machine that did other things too; a probe's
+            answer is kept, so that only the first rung of a seed pays for it. `train_seconds` is the training's part.
         recipe, data: Hashes of what the rows of a scale have in common.
     """
 
@@ -49,6 +50,7 @@ class Row:
     curve_tokens: tuple[int, ...] = ()
     curve_nats: tuple[float, ...] = ()
     seconds: float = 0.0
+    train_seconds: float = 0.0
     recipe: str = ""
     data: str = ""
 

@@ -124,6 +124,7 @@ def _row(
         row, outcome="committed", metrics=dict(found.metrics), n_params=int(found.metrics["n_params"]),
         flops=float(found.cost["flops"]), curve_tokens=tuple(n for n, _ in curve),
         curve_nats=tuple(nats for _, nats in curve), recipe=found.recipe_hash,
+        train_seconds=float(found.cost["seconds"]),
     )  # fmt: skip
 
 

@@ -1,0 +1,283 @@
+"""The evolution replayed on the table: real books, ladder and strategies; verifications looked up, time virtual.
+
+    python -m benchmarks.table.replay
+
+A child is a design of the table that was not drawn yet: for a mutation one of the few nearest to its parent, for a crossover
+to both parents together, from scratch any. So a strategy can only gain from parents if near designs are alike in value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from benchmarks.table.designs import ALPHABETS
+from benchmarks.table.landscape import REFERENCE, RULE, Landscape, Place, landscape
+from benchmarks.table.rows import TABLE, Row, read_rows
+from genesys.evolution import EvolutionTree
+from genesys.evolution.events import (
+    DesignImplemented,
+    DesignProposed,
+    LeaseGranted,
+    RunStarted,
+    VerificationFailed,
+    VerificationRecorded,
+)
+from genesys.evolution.promotion import (
+    PROMOTIONS,
+    Finished,
+    PromotionStrategy,
+    Verify,
+    Wait,
+    decide,
+    resolve_promotion,
+)
+from genesys.evolution.selection import (
+    SELECTIONS,
+    OperatorRates,
+    Selection,
+    SelectionStrategy,
+    resolve_selection,
+    select_safely,
+)
+
+N_NEAR = 3
+"""Undrawn designs among which a child is drawn by lot."""
+QUOTA_SHARES = (0.6, 0.2, 0.07)
+"""Of the alphabet's designs, from the bottom rung up: with all of them drawn nothing could be told apart."""
+RATES = OperatorRates(crossover_from=0, scratch_from=0, seed_until=0)
+"""The default shares without the warm-up, which would outlast a table of some dozen designs."""
+SCRATCH_ONLY = OperatorRates(mutation=0.0, crossover=0.0, scratch=1.0, crossover_from=0, scratch_from=0, restart=0.0)
+
+Cost = Callable[[Row], float]
+COSTS: Mapping[str, Cost] = {"flops": lambda row: row.flops, "seconds": lambda row: row.seconds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """Strategies under a name, made anew for each replay; without the ladder all is verified on the top rung."""
+
+    name: str
+    selection: Callable[[], SelectionStrategy]
+    promotion: Callable[[], PromotionStrategy] = resolve_promotion
+    has_ladder: bool = True
+
+
+def contestants() -> tuple[Contestant, ...]:
+    """Independent draws, no ladder at all, and every strategy registered: selections under the default promotion, and
+    promotions under the default selection."""
+
+    def by_lot() -> SelectionStrategy:
+        return resolve_selection("random", {"rates": SCRATCH_ONLY})
+
+    def selecting(name: str) -> Callable[[], SelectionStrategy]:
+        return lambda: resolve_selection(name, {"rates": RATES})
+
+    default = type(resolve_selection())
+    default_name = next(name for name, kind in SELECTIONS.items() if kind is default)
+    default_promotion = type(resolve_promotion())
+    return (
+        Contestant(name="iid", selection=by_lot),
+        Contestant(name="iid, no ladder", selection=by_lot, has_ladder=False),
+        Contestant(name=f"{default_name}, no ladder", selection=selecting(default_name), has_ladder=False),
+        *(Contestant(name=name, selection=selecting(name)) for name in sorted(SELECTIONS)),
+        *(
+            Contestant(
+                name=f"{default_name}, promotion {name}",
+                selection=selecting(default_name),
+                promotion=lambda name=name: resolve_promotion(name),  # type: ignore[misc]
+            )
+            for name, kind in sorted(PROMOTIONS.items())
+            if kind is not default_promotion
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The leader's true value after each verification, by the cost of all that ended until then.
+
+    Attributes:
+        makespan: Virtual time at the end, with all verifiers at work side by side.
+    """
+
+    costs: tuple[float, ...]
+    values: tuple[float, ...]
+    makespan: float
+
+    def at(self, cost: float) -> float:
+        """The value at a cost; that of the reference, which is 0 gain, before anything was measured."""
+        found = [value for spent, value in zip(self.costs, self.values, strict=True) if spent <= cost]
+        return found[-1] if found else float("nan")
+
+
+class Replay:
+    """One evolution on a landscape.
+
+    Args:
+        budget: Ends it once the verifications that ended have cost so much.
+        n_verifiers: At work side by side; each takes as long as its verification costs.
+    """
+
+    def __init__(
+        self, land: Landscape, contestant: Contestant, *, seed: int, quotas: Sequence[int], budget: float,
+        cost: Cost = COSTS["flops"], n_verifiers: int = 4,
+    ) -> None:  # fmt: skip
+        self._land, self._seed, self._budget, self._cost, self._n = land, seed, budget, cost, n_verifiers
+        self._selection, self._promotion = contestant.selection(), contestant.promotion()
+        self._rng = Random(f"{seed}")
+        self._rungs = tuple(range(land.n_rungs)) if contestant.has_ladder else (land.n_rungs - 1,)
+        quotas = quotas if contestant.has_ladder else (len(land.places),)
+        self.tree = EvolutionTree(RULE)
+        scales = tuple(f"rung-{rung}" for rung in self._rungs)
+        self.tree.apply(RunStarted(run="replay", scales=scales, quotas=tuple(quotas), reference=REFERENCE))
+        self._undrawn = {place.id for place in land.places.values() if not place.is_seed}
+        self._running: list[tuple[float, int]] = []
+        for place in land.seeds:
+            self._add(place, Selection(operator="scratch", parents=()))
+
+    def run(self) -> Curve:
+        """Run it to its end."""
+        now = spent = 0.0
+        costs, values = [], []
+        while spent < self._budget:
+            while self._undrawn and not len(self.tree.waiting(self.tree.scales[0])):
+                self._propose()
+            match decide(self.tree, self._promotion, self._rng, proposals_open=bool(self._undrawn)):
+                case Finished():
+                    break
+                case Verify() as verify if len(self._running) < self._n:
+                    self._grant(verify, now)
+                case Verify() | Wait():
+                    now, lease = heapq.heappop(self._running)
+                    spent += self._settle(lease)
+                    costs.append(spent)
+                    values.append(self._leader())
+        return Curve(tuple(costs), tuple(values), now)
+
+    def _propose(self) -> None:
+        chosen, failure = select_safely(self._selection, self.tree.population(), self._rng)
+        assert failure is None, f"a strategy failed: {failure}"
+        drawn = child(self._land, sorted(self._undrawn), chosen, self._rng)
+        self._undrawn.discard(drawn)
+        self._add(self._land.places[drawn], chosen)
+
+    def _add(self, place: Place, chosen: Selection) -> None:
+        operator = "seed" if place.is_seed else chosen.operator
+        self.tree.apply(
+            DesignProposed(
+                design=place.id, name=place.name, program=place.id, operator=operator, parents=chosen.parents,
+                is_seed=place.is_seed, parts=tuple(unit.name for unit in place.tree.units()), odds={str(o): p for o, p in chosen.odds.items()},
+            )
+        )  # fmt: skip
+        self.tree.apply(DesignImplemented(design=place.id))
+
+    def _grant(self, verify: Verify, now: float) -> None:
+        lease = self.tree.last_lease + 1
+        self.tree.apply(LeaseGranted(lease=lease, design=verify.design, scale=verify.scale, holder="v"))
+        heapq.heappush(self._running, (now + self._cost(self._row(lease)[0]), lease))
+
+    def _settle(self, number: int) -> float:
+        """End a verification as the table says it ended; gives what it cost."""
+        lease = self.tree.leases[number]
+        row, has_failed = self._row(number)
+        ended: VerificationFailed | VerificationRecorded = VerificationRecorded(
+            lease=number, design=lease.design, scale=lease.scale, metrics=row.metrics, report=""
+        )
+        if has_failed:
+            ended = VerificationFailed(lease=number, design=lease.design, scale=lease.scale, cause=row.cause)
+        self.tree.apply(ended)
+        return self._cost(row)
+
+    def _row(self, number: int) -> tuple[Row, bool]:
+        """The row that answers a lease, and whether the design fails there: on the rung from which it has no value."""
+        lease = self.tree.leases[number]
+        place = self._land.places[lease.design]
+        rung = min(self._rungs[self.tree.scales.index(lease.scale)], len(place.runs) - 1)
+        rows = place.runs[rung]
+        which = Random(f"{self._seed}/{place.id}").randrange(self._land.n_seeds)
+        has_failed = rung == len(place.runs) - 1 and place.id not in self._land.values
+        return rows[min(which, len(rows) - 1)], has_failed
+
+    def _leader(self) -> float:
+        standing = self.tree.ratings.standing
+        return self._land.values.get(standing[0], self._worst) if len(standing) else self._worst
+
+    @property
+    def _worst(self) -> float:
+        return min(self._land.values.values())
+
+
+def child(land: Landscape, undrawn: Sequence[str], chosen: Selection, rng: Random) -> str:
+    """The table's answer to an operator: one of the undrawn designs nearest to all parents together, else any."""
+    if not chosen.parents:
+        return rng.choice(undrawn)
+    near = sorted(undrawn, key=lambda d: (sum(land.distances[d, p] for p in chosen.parents), rng.random()))
+    return rng.choice(near[:N_NEAR])
+
+
+def quotas_of(land: Landscape) -> tuple[int, ...]:
+    """The ladder's quotas on a landscape."""
+    return tuple(max(2, round(share * len(land.places))) for share in QUOTA_SHARES[: land.n_rungs])
+
+
+def budget_of(land: Landscape, quotas: Sequence[int], cost: Cost) -> float:
+    """What the quotas cost with designs of average cost: the same for all contestants."""
+    budget = 0.0
+    for rung, quota in enumerate(quotas):
+        rows = [row for p in land.places.values() if rung < len(p.runs) for row in p.runs[rung]]
+        budget += quota * sum(map(cost, rows)) / len(rows)
+    return budget
+
+
+def replay_all(
+    land: Landscape, *, n_seeds: int = 40, cost: str = "flops", n_verifiers: int = 4
+) -> dict[str, tuple[Curve, ...]]:
+    """Curves of every contestant, one a seed; equal seeds of different contestants see the same chance results."""
+    quotas = quotas_of(land)
+    budget = budget_of(land, quotas, COSTS[cost])
+    return {
+        contestant.name: tuple(
+            Replay(
+                land, contestant, seed=seed, quotas=quotas, budget=budget, cost=COSTS[cost], n_verifiers=n_verifiers
+            ).run()
+            for seed in range(n_seeds)
+        )
+        for contestant in contestants()
+    }
+
+
+def main() -> int:
+    from benchmarks.table.report import write_report
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--rungs", type=int, default=2)
+    parser.add_argument("--training-seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=40, help="replays of each strategy")
+    parser.add_argument("--verifiers", type=int, default=4)
+    parser.add_argument("--cost", choices=tuple(COSTS), default="flops")
+    parser.add_argument("--out", type=Path, help="folder for table.md and table.svg, such as docs; none by default")
+    arguments = parser.parse_args()
+    rows, started = read_rows(arguments.table), time.monotonic()
+    lands = [landscape(rows, a, n_rungs=arguments.rungs, n_seeds=arguments.training_seeds) for a in ALPHABETS]
+    curves = {
+        land.alphabet: replay_all(
+            land, n_seeds=arguments.seeds, cost=arguments.cost, n_verifiers=arguments.verifiers
+        )
+        for land in lands
+    }  # fmt: skip
+    n_replays = sum(len(found) for by_name in curves.values() for found in by_name.values())
+    print(f"{n_replays} replays in {time.monotonic() - started:.1f} s", file=sys.stderr)
+    print(write_report(lands, curves, cost=arguments.cost, out=arguments.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""The table: designs that depend on a seed alone, rows that survive their file, a replay that finds what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from benchmarks.table.designs import ALPHABETS, SLOT, Alphabet, read_designs, starting_designs, write_designs
+from benchmarks.table.landscape import decision_accuracy, landscape, smoothness
+from benchmarks.table.replay import COSTS, Replay, budget_of, child, contestants, quotas_of
+from benchmarks.table.report import Line, concordance, estimate, plot, summarise, write_report
+from benchmarks.table.rows import read_rows, thinned, write_rows
+from benchmarks.table.train import plan
+from genesys.evolution.selection import Selection
+from genesys.gau.library import seed_design
+from tests.benchmarks.synthetic import GPT, made_up_designs, smooth_value, synthetic_rows
+
+pytest.importorskip("pyarrow", reason="the table is a Parquet file: the extra `export`")
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_a_longer_list_of_designs_begins_with_the_shorter_one(alphabet: Alphabet) -> None:
+    designs = made_up_designs(alphabet, 14)
+    assert [d.id for d in made_up_designs(alphabet, 9)] == [d.id for d in designs[:9]]
+    assert len({d.id for d in designs}) == 14 and designs[0].id == GPT
+    assert {d.operator for d in designs} >= {"seed", "scratch", "mutation"}
+    known = {d.id for d in designs}
+    assert all(parent in known for d in designs for parent in d.parents)
+
+
+def test_in_mixers_only_the_mixer_of_gpt_differs() -> None:
+    gpt = seed_design("gpt")
+    for design in made_up_designs("mixers", 14):
+        assert gpt.graft(SLOT, design.tree.at(SLOT)) == design.tree
+
+
+def test_designs_and_rows_survive_their_files(tmp_path: Path) -> None:
+    designs = [*made_up_designs("full", 8), *starting_designs("mixers")[1:]]
+    write_designs(designs, tmp_path / "designs.json")
+    assert read_designs(tmp_path / "designs.json") == designs
+    rows = synthetic_rows(designs, failing=(designs[-1].id,))
+    write_rows(rows, tmp_path / "table.parquet")
+    assert read_rows(tmp_path / "table.parquet") == rows
+    assert read_rows(tmp_path / "none.parquet") == []
+
+
+def test_a_changed_design_is_refused(tmp_path: Path) -> None:
+    write_designs(made_up_designs("full", 5), tmp_path / "designs.json")
+    text = (tmp_path / "designs.json").read_text()
+    (tmp_path / "designs.json").write_text(text.replace('"expansion": 2.0', '"expansion": 3.0'))
+    with pytest.raises(ValueError, match="Cannot read design 'retnet'"):
+        read_designs(tmp_path / "designs.json")
+
+
+def test_every_design_is_verified_before_the_next_rung_and_every_rung_before_the_next_seed() -> None:
+    designs = [*made_up_designs("full", 7), *made_up_designs("mixers", 7)[1:]]
+    cases = [(design.id, rung, seed) for design, rung, seed in plan(designs)]
+    assert len(cases) == len(set(cases)) == 13 * 3 * 3
+    assert [case[1:] for case in cases[: 13 * 4 : 13]] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+
+
+def test_a_curve_is_thinned_evenly_and_keeps_its_ends() -> None:
+    curve = [(n, float(n)) for n in range(50)]
+    points = thinned(curve, 20)
+    assert len(points) == 20 and points[0] == curve[0] and points[-1] == curve[-1]
+    assert thinned(curve[:3]) == curve[:3]
+
+
+def test_smoothness_is_found_where_it_is_and_not_where_it_is_not() -> None:
+    designs = made_up_designs("full", 24)
+    smooth = smoothness(landscape(synthetic_rows(designs), "full", n_rungs=2, n_seeds=2), n_permutations=100)
+    rugged = smoothness(
+        landscape(synthetic_rows(designs, is_smooth=False), "full", n_rungs=2, n_seeds=2), n_permutations=100
+    )
+    assert smooth.p_value <= 0.05 and smooth.correlation > 0.1 and smooth.nearest_gap < smooth.any_gap
+    assert rugged.p_value > 0.05
+
+
+def test_decisions_are_certain_without_noise_and_by_lot_when_noise_is_all() -> None:
+    designs = made_up_designs("full", 16)
+    exact = landscape(synthetic_rows(designs, noise=0.0), "full", n_rungs=2, n_seeds=2)
+    assert decision_accuracy(exact, 0, n_boot=50)[0] > 0.98  # a pair of equal worth is decided by lot
+    lot = landscape(synthetic_rows(designs, noise=50.0), "full", n_rungs=2, n_seeds=2)
+    share, low, high = decision_accuracy(lot, 0, n_boot=50)
+    assert 0.3 < share < 0.7 and low <= share <= high
+
+
+def test_a_design_that_fails_on_the_way_has_no_value_and_fails_in_the_replay() -> None:
+    designs = made_up_designs("full", 10)
+    failing = max((d for d in designs if d.operator != "seed"), key=lambda d: smooth_value(d.tree)).id
+    land = landscape(synthetic_rows(designs, failing=(failing,)), "full", n_rungs=2, n_seeds=2)
+    assert failing in land.places and failing not in land.values
+    replay = Replay(land, contestants()[0], seed=1, quotas=(10, 10), budget=1e18)
+    replay.run()
+    assert replay.tree.record(failing).state == "failed"
+    assert not replay.tree.leases and replay.tree.ledger.is_spent()
+
+
+def test_designs_without_all_their_rows_are_left_out_and_the_reference_may_not_be() -> None:
+    rows = synthetic_rows(made_up_designs("full", 8))
+    partial = [row for row in rows if not (row.design == rows[-1].design and row.seed == 1)]
+    assert len(landscape(partial, "full", n_rungs=2, n_seeds=2).places) == 7
+    with pytest.raises(ValueError, match="its reference lacks rows"):
+        landscape([row for row in rows if row.design != GPT], "full", n_rungs=2, n_seeds=2)
+
+
+def test_a_child_is_near_its_parents() -> None:
+    land = landscape(synthetic_rows(made_up_designs("full", 20)), "full", n_rungs=2, n_seeds=2)
+    ids, rng = sorted(land.places), Random(0)
+    parent, undrawn = ids[0], ids[1:]
+    nearest = sorted(land.distances[parent, d] for d in undrawn)
+    for _ in range(20):
+        found = child(land, undrawn, Selection(operator="mutation", parents=(parent,)), rng)
+        assert land.distances[parent, found] <= nearest[2]
+    drawn = {child(land, undrawn, Selection(operator="scratch", parents=()), rng) for _ in range(200)}
+    assert len(drawn) > 12
+
+
+def test_every_contestant_finds_the_best_of_a_table_that_it_may_read_whole() -> None:
+    land = landscape(synthetic_rows(made_up_designs("full", 12), noise=0.0), "full", n_rungs=2, n_seeds=2)
+    for contestant in contestants():
+        curve = Replay(land, contestant, seed=3, quotas=(12, 12), budget=1e18).run()
+        assert curve.values[-1] == pytest.approx(land.best), contestant.name
+        assert list(curve.costs) == sorted(curve.costs)
+
+
+def test_greedy_choice_beats_independent_draws_on_a_smooth_table() -> None:
+    land = landscape(synthetic_rows(made_up_designs("full", 60), noise=0.0), "full", n_rungs=2, n_seeds=2)
+    quotas = (18, 6)
+    by_name = {c.name: c for c in contestants()}
+    found = {
+        name: [Replay(land, by_name[name], seed=s, quotas=quotas, budget=1e18).run().values[-1] for s in range(30)]
+        for name in ("iid", "tournament")
+    }
+    assert sum(found["tournament"]) > sum(found["iid"])
+
+
+def test_a_replay_depends_on_its_seed_alone() -> None:
+    land = landscape(synthetic_rows(made_up_designs("full", 14)), "full", n_rungs=2, n_seeds=2)
+    contestant = contestants()[3]
+    runs = [Replay(land, contestant, seed=s, quotas=(9, 3), budget=1e18).run() for s in (5, 5, 6)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_the_budget_ends_a_replay() -> None:
+    land = landscape(synthetic_rows(made_up_designs("full", 14)), "full", n_rungs=2, n_seeds=2)
+    curve = Replay(land, contestants()[1], seed=0, quotas=(9, 3), budget=2e12).run()
+    assert curve.costs[-1] >= 2e12 > curve.costs[-2]
+    assert quotas_of(land) == (8, 3)
+    assert budget_of(land, (8, 3), COSTS["flops"]) == pytest.approx(8e11 + 3 * 4e11)
+
+
+def test_the_report_ranks_contestants_and_draws_them(tmp_path: Path) -> None:
+    lands = [
+        landscape(synthetic_rows(made_up_designs(a, 12)), a, n_rungs=2, n_seeds=2) for a in ALPHABETS
+    ]  # fmt: skip
+    curves = {
+        land.alphabet: {
+            c.name: [Replay(land, c, seed=s, quotas=quotas_of(land), budget=1e13).run() for s in range(3)]
+            for c in contestants()[:5]
+        }
+        for land in lands
+    }  # fmt: skip
+    (tmp_path / "table.md").write_text("# A page\n\nText.\n\n<!-- measured -->\n\nold figures\n")
+    text = write_report(lands, curves, cost="flops", out=tmp_path)
+    page = (tmp_path / "table.md").read_text()
+    assert page.startswith("# A page\n\nText.") and "old figures" not in page and text in page
+    assert "| iid |" in text and "Kendall's tau" in text and "independent draws" in text
+    assert (tmp_path / "table.svg").read_text() == plot(
+        {land.alphabet: summarise(land, curves[land.alphabet], "flops") for land in lands}
+    )
+    assert (tmp_path / "table.svg").stat().st_size < 60_000
+
+
+def test_the_interval_holds_the_mean_and_equal_rankings_agree() -> None:
+    found = estimate([0.0, 1.0] * 20)
+    assert 0.3 < found.low < found.mean == 0.5 < found.high < 0.7
+    lines = [
+        Line(name=str(k), over_cost=estimate([float(k)]), final=found, gain=found, curve=(), makespan=1.0)
+        for k in range(5)
+    ]  # fmt: skip
+    mirrored = [
+        Line(name=str(4 - k), over_cost=line.over_cost, final=found, gain=found, curve=(), makespan=1.0)
+        for k, line in enumerate(lines)
+    ]  # fmt: skip
+    assert concordance(lines, lines) == 1.0 and concordance(lines, mirrored) == -1.0
