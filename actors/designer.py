@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -12,12 +12,15 @@ import ray
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import CheckTask, Parent, ProposeTask, Submission
-from genesys.checker import VerdictCache, check_request, is_sane, unchecked
+from genesys.checker import VerdictCache, check_request, is_sane, sketch_distance, unchecked
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, Event, ProposalFailed
 from genesys.evolution.operators import Proposal, design_name, propose
+from genesys.evolution.operators.mutation import edit_odds
 from genesys.gau import UnitTree
-from genesys.gau.library import library
+from genesys.gau.distance import text_distance, tree_distance
+from genesys.gau.library import SEED_NAMES, library, seed_design
+from genesys.gau.normal_form import normal_form
 from genesys.ladder import Scale
 from genesys.sandbox import CHECK_MODULES, Cage, ForkCage
 from genesys.sandbox.layers import Level
@@ -71,7 +74,8 @@ class Designer(Batched):
                 await self._propose(task)
 
     async def _propose(self, task: ProposeTask) -> None:
-        proposal = await self._new_proposal(task)
+        parents = [await self._read(parent) for parent in task.parents]
+        proposal = await self._new_proposal(task, parents)
         if isinstance(proposal, ProposalFailed):
             await self._tree.submit(Submission(events=(proposal,)))
             return
@@ -86,22 +90,27 @@ class Designer(Batched):
             designer=task.designer,
             parts=tuple(unit.name for unit in proposal.tree.units()),
             detail=proposal.detail,
+            reason=task.reason,
+            edit=proposal.edit,
+            target=proposal.target,
+            odds=_odds(task),
+            steps=step_sizes(proposal.tree, parents),
+            normal_form=normal_form(proposal.tree),
         )
-        outcome = await self._checked(proposal.tree)
+        outcome = await self._checked(proposal.tree, parents)
         await self._tree.submit(Submission(events=(proposed, outcome), program=self._objects.put(program)))
 
-    async def _new_proposal(self, task: ProposeTask) -> Proposal | ProposalFailed:
-        """Draw proposals until one is new to the run."""
-        rng = Random(task.seed)
-        parents = [await self._read(parent) for parent in task.parents]
-        duplicate = ""
+    async def _new_proposal(self, task: ProposeTask, parents: Sequence[UnitTree]) -> Proposal | ProposalFailed:
+        """Draw proposals until one is new to the run, in its normal form."""
+        rng, duplicate = Random(task.seed), ""
         for _ in range(MAX_DUPLICATES):
             try:
-                proposal = propose(task.operator, parents, tuple(library().values()), rng)
+                proposal = propose(task.operator, parents, tuple(library().values()), rng, task.focus)
             except ValueError as error:
                 return ProposalFailed(designer=task.designer, operator=task.operator, reason=str(error))
-            duplicate = proposal.tree.design_id
-            if await self._tree.claim(duplicate, task.designer):
+            form = normal_form(proposal.tree)
+            duplicate = await self._tree.claim(proposal.tree.design_id, form, task.designer)
+            if not duplicate:
                 return proposal
         return ProposalFailed(
             designer=task.designer, operator=task.operator, reason="only designs that exist", duplicate_of=duplicate
@@ -110,16 +119,15 @@ class Designer(Batched):
     async def _read(self, parent: Parent) -> UnitTree:
         return UnitTree.from_json(json.loads(await self._objects.get(parent.program)))
 
-    async def _checked(self, tree: UnitTree) -> Event:
+    async def _checked(self, tree: UnitTree, parents: Sequence[UnitTree] = ()) -> Event:
         """The checker's verdict as an event. A check that is killed twice is the design's own doing."""
-        request = check_request(tree, self._scales, self._vocab_size)
         killed: JobFailed | None = None
         for _ in range(2):
             try:
                 report = await check_design(
-                    tree, request, self._cage, deadline_s=CHECK_DEADLINE_S, verdicts=self._verdicts
+                    tree, self._request(tree), self._cage, deadline_s=CHECK_DEADLINE_S, verdicts=self._verdicts
                 )
-                return _verdict(tree, report)
+                return self._verdict(tree, report, parents)
             except JobFailed as failure:
                 killed = failure
                 if failure.cause not in INFRASTRUCTURE_CAUSES:
@@ -127,11 +135,44 @@ class Designer(Batched):
         assert killed is not None
         return DesignRejected(design=tree.design_id, findings=(unchecked(tree, killed).to_json(),))
 
+    def _request(self, tree: UnitTree) -> dict[str, Any]:
+        return check_request(tree, self._scales, self._vocab_size, behaviour=True)
 
-def _verdict(tree: UnitTree, report: Mapping[str, Any]) -> Event:
-    if is_sane(report):
-        return DesignImplemented(design=tree.design_id, sizes=report["sizes"], checker=report["checker"])
-    return DesignRejected(design=tree.design_id, findings=tuple(report["findings"]), checker=report["checker"])
+    def _verdict(self, tree: UnitTree, report: Mapping[str, Any], parents: Sequence[UnitTree]) -> Event:
+        if not is_sane(report):
+            return DesignRejected(design=tree.design_id, findings=tuple(report["findings"]), checker=report["checker"])
+        return DesignImplemented(
+            design=tree.design_id,
+            sizes=report["sizes"],
+            checker=report["checker"],
+            fingerprint=report["behaviour"]["fingerprint"],
+            steps=self._behaviour_step(report, parents),
+        )
+
+    def _behaviour_step(self, report: Mapping[str, Any], parents: Sequence[UnitTree]) -> dict[str, float]:
+        """How far the outputs moved, from the nearest parent whose verdict is at hand."""
+        kept = [self._verdicts.get(self._request(parent), parent) for parent in parents] if self._verdicts else []
+        moved = [
+            sketch_distance(report["behaviour"]["sketch"], other["behaviour"]["sketch"]) for other in kept if other
+        ]
+        known = [distance for distance in moved if distance is not None]
+        return {"behaviour": min(known)} if known else {}
+
+
+def step_sizes(tree: UnitTree, parents: Sequence[UnitTree]) -> dict[str, float]:
+    """How far a design is from its nearest parent, in the tree and in the text, and from the nearest seed that is shipped."""
+    steps = {"seed": min(tree_distance(tree, seed_design(name)) for name in SEED_NAMES)}
+    if parents:
+        steps["tree"] = min(tree_distance(tree, parent) for parent in parents)
+        steps["ast"] = min(text_distance(tree, parent) for parent in parents)
+    return steps
+
+
+def _odds(task: ProposeTask) -> dict[str, float]:
+    """The operators' odds, and where edits are weighed those of each edit, as `mutation/wrap`."""
+    drawn = task.odds.get("mutation", 0.0)
+    weighed = edit_odds(task.focus) if task.focus.edits and drawn else {}
+    return {**task.odds, **{f"mutation/{edit}": drawn * odds for edit, odds in weighed.items()}}
 
 
 def encode_program(tree: UnitTree) -> bytes:

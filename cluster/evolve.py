@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -42,6 +42,7 @@ from genesys.evolution.selection import SelectionStrategy, resolve_selection, se
 from genesys.evolution.status import RunStatus
 from genesys.gau import UnitTree
 from genesys.gau.library import SEED_NAMES
+from genesys.gau.normal_form import normal_form
 from genesys.ladder import Ladder
 from genesys.ladder.budget import Caps
 from genesys.sandbox import open_cage
@@ -124,7 +125,7 @@ def make_plan(
     designs = _starting_designs(config)
     ladder = config.resolved_ladder()
     programs = tuple(map(encode_program, designs.values()))
-    configured, promoting = strategy(config.selection), strategy(config.promotion)
+    configured, promoting = config.selection_with_rates(), strategy(config.promotion)
     plan = Plan(
         config=config,
         ladder=ladder,
@@ -141,6 +142,7 @@ def make_plan(
                 asdict(config)
                 | {"data_hash": data_hash, "scales": [asdict(scale) for scale in ladder.scales]}
                 | {"replicate_quotas": config.replicate_quotas()}
+                | ({"promotion": _recorded(promotion)} if promotion is not None else {})
                 | {"caps": config.budget.caps().to_json(), "run_costs": _costs_json(config)}
             ),
         ),
@@ -165,6 +167,7 @@ async def _drive(
             seed=config.seed,
             ahead=config.designers.ahead,
             max_failed_proposals=config.designers.max_failed,
+            adaptive=config.designers.adaptive,
             fitness=config.fitness,
         )
     )
@@ -270,6 +273,14 @@ def _resumed(before: Caps, now: Caps) -> str:
     return f"resumed with other caps: {', '.join(said)}" if said else "resumed"
 
 
+def _recorded(promotion: PromotionStrategy) -> dict[str, Any]:
+    """A strategy object as a configuration would name it, for whoever reads the run later."""
+    kind = type(promotion)
+    options = {f.name: getattr(promotion, f.name) for f in fields(promotion)} if is_dataclass(promotion) else {}
+    plain = {name: value for name, value in options.items() if isinstance(value, int | float | str | None)}
+    return {"name": f"{kind.__module__}:{kind.__qualname__}", "options": plain}
+
+
 def _costs_json(config: RunConfig) -> dict[str, dict[str, float]]:
     return {s: {"n_tokens": c.n_tokens, "gpu_seconds": c.gpu_seconds} for s, c in config.run_costs().items()}
 
@@ -333,6 +344,7 @@ def _proposed(name: str, tree: UnitTree, program: bytes) -> DesignProposed:
         operator="seed" if name in SEED_NAMES else "given",
         parts=tuple(unit.name for unit in tree.units()),
         is_seed=name in SEED_NAMES,
+        normal_form=normal_form(tree),
     )
 
 

@@ -12,6 +12,7 @@ from genesys.cli import (
     data,
     doctor,
     evolve,
+    explain,
     export,
     import_,
     leaderboard,
@@ -33,7 +34,23 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (evolve, plan, check, verify, leaderboard, compare, tasks, show, tree, export, import_, runs, stop, doctor):
+for verb in (
+    evolve,
+    plan,
+    check,
+    verify,
+    leaderboard,
+    compare,
+    tasks,
+    show,
+    explain,
+    tree,
+    export,
+    import_,
+    runs,
+    stop,
+    doctor,
+):
     app.command(name=verb.__name__.rpartition(".")[2].rstrip("_"))(verb.command)
 app.add_typer(data.app, name="data")
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from genesys.errors import ConfigError
+from genesys.ladder.budget import Cost
+from genesys.ladder.ledger import RunKey
 
 EVENT_VERSION = 2
 
@@ -33,6 +35,7 @@ class DesignProposed:
     """A program was proposed; `program` is its blob, `parts` the names of its parts.
 
     Attributes:
+        reason: Why these parents and this operator, in the words of the selection strategy.
         edit: What the operator did, by name; "" where it knows one way only.
         target: Path of the part that it changed.
         odds: Probability, at that moment, of each operator that could have been drawn.
@@ -56,6 +59,7 @@ class DesignProposed:
     odds: Mapping[str, float] = field(default_factory=dict)
     steps: Mapping[str, float] = field(default_factory=dict)
     normal_form: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +137,15 @@ class LeaseGranted:
     reason: str = ""
     n_tokens: int = 0
     gpu_seconds: float = 0.0
+
+    @property
+    def key(self) -> RunKey:
+        return RunKey(self.design, self.scale, self.seed, self.recipe)
+
+    @property
+    def cost(self) -> Cost:
+        """What is set aside for it."""
+        return Cost.of(self.n_tokens, self.gpu_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +250,14 @@ Event = (
 EVENT_TYPES: Mapping[str, type[Event]] = {cls.kind: cls for cls in Event.__args__}
 
 
+_FIELDS = {cls: frozenset(f.name for f in fields(cls)) for cls in EVENT_TYPES.values()}
+_LISTED = {
+    cls: names
+    for cls in EVENT_TYPES.values()
+    if (names := tuple(f.name for f in fields(cls) if str(f.type).startswith("tuple")))
+}
+
+
 def event_to_json(event: Event) -> dict[str, Any]:
     """The event as plain data, with its kind and version."""
     data = {f.name: _plain(getattr(event, f.name)) for f in fields(event)}
@@ -244,26 +265,26 @@ def event_to_json(event: Event) -> dict[str, Any]:
 
 
 def event_from_json(data: Mapping[str, Any]) -> Event:
-    """Read what `event_to_json` wrote, in this or an earlier version.
+    """Read what `event_to_json` wrote, in this or an earlier version. Mappings in it are taken over as they are.
 
     Raises:
         ConfigError: A kind this version does not know, or a journal of a later version.
     """
-    if data["version"] > EVENT_VERSION or data["kind"] not in EVENT_TYPES:
+    cls = EVENT_TYPES.get(data["kind"])
+    if cls is None or data["version"] > EVENT_VERSION:
         raise ConfigError(
             f"Cannot read event {data['kind']!r} of version {data['version']}: this Genesys knows versions up to "
             f"{EVENT_VERSION}. Read the run with the version that wrote it, or a later one."
         )
-    cls = EVENT_TYPES[data["kind"]]
-    known = {f.name for f in fields(cls)}
-    return cls(**{name: _frozen(value) for name, value in data.items() if name in known})
+    known = _FIELDS[cls]
+    values = {name: value for name, value in data.items() if name in known}
+    for name in _LISTED.get(cls, ()):
+        if name in values:
+            values[name] = tuple(values[name])
+    return cls(**values)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
