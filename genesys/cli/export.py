@@ -1,4 +1,4 @@
-"""`genesys export RUN DESIGN`: as a Python file, or its results to an experiment tracker."""
+"""`genesys export RUN [DESIGN]`: a design as a Python file, its results to an experiment tracker, a run as tables."""
 
 from __future__ import annotations
 
@@ -17,27 +17,47 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[str, typer.Argument(help="A run's folder, or its name under runs/.")],
-    design: Annotated[str, typer.Argument(help="A design's name, its id or the beginning of its id.")],
+    design: Annotated[
+        str | None, typer.Argument(help="A design's name, its id or the beginning of its id; none for parquet.")
+    ] = None,
     to: Annotated[
-        str, typer.Option(help="py: one self-contained Python file; tensorboard, wandb or mlflow: its verifications.")
+        str,
+        typer.Option(
+            help="py: one self-contained Python file; tensorboard, wandb or mlflow: its verifications; parquet: the whole run."
+        ),
     ] = "py",
     scale: Annotated[
         str | None,
         typer.Option(help="Size of the model, the lowest by default; or whose verifications, all by default."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write, DESIGN.py by default; a tracker's folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, DESIGN.py by default; a folder for a tracker or parquet.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a design as one Python file that needs torch alone, or its results to an experiment tracker."""
+    """Write a design as one Python file that needs torch alone, its results to an experiment tracker, or a run as tables."""
     from genesys.api import open_run
     from genesys.errors import ConfigError, suggest
     from genesys.tracking import TRACKERS
 
-    known = ("py", *TRACKERS)
+    known = ("py", *TRACKERS, "parquet")
     if to not in known:
         raise ConfigError(f"Cannot export to {to!r}; expected {', '.join(known)}.{suggest(to.lower(), known)}")
     opened = open_run(run)
-    answer, said = _to_python(opened, design, scale, out) if to == "py" else _to_tracker(opened, design, scale, out, to)
+    if to == "parquet":
+        if design or scale:
+            raise ConfigError(
+                f"Cannot export {design or scale!r} to 'parquet': it takes the whole run. Leave DESIGN and --scale out."
+            )
+        answer, said = _to_parquet(opened, out)
+    elif design is None:
+        raise ConfigError(
+            f"Cannot export run {opened.name!r} to {to!r}: that takes one design. Name it after the run, or export all: --to parquet."
+        )
+    elif to == "py":
+        answer, said = _to_python(opened, design, scale, out)
+    else:
+        answer, said = _to_tracker(opened, design, scale, out, to)
     print_json(answer) if as_json else typer.echo(said)
 
 
@@ -76,3 +96,19 @@ def _to_tracker(run: Run, design: str, scale: str | None, out: Path | None, trac
         place, look = track(reports, tracker, out)
     answer = {"design": record.id, "to": tracker, "place": place, "verifications": [report.name for report in reports]}
     return answer, f"Wrote {len(reports)} verification(s) of {record.name} to {place}. Next: {look}"
+
+
+def _to_parquet(run: Run, out: Path | None) -> tuple[dict[str, Any], str]:
+    from contextlib import closing
+
+    from genesys.storage.parquet import export_parquet
+
+    folder = out or Path(f"{run.name}-parquet")
+    with _writing_to(folder, "a folder"), closing(run.store.journal(mode="reader")) as journal:
+        tables = export_parquet(run.tree, journal, folder)
+    counted = ", ".join(f"{n} {name}" for name, n in tables.items())
+    return {
+        "to": "parquet",
+        "place": str(folder),
+        "tables": tables,
+    }, f"Wrote {folder}: {counted}. Columns: docs/storage.md"
