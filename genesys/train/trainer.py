@@ -65,6 +65,7 @@ class TrainingResult:
 
     Attributes:
         tokens_per_s: Of this process's steps, without compiling.
+        flops_per_token: `Execution.model_flops_per_row` by token.
         mfu: Share of the cards' dense bf16 peak that went into `Execution.model_flops_per_row`; None where none is known.
         seconds, flops, gpu_seconds, peak_memory_mb: See `Cost`.
     """
@@ -83,6 +84,7 @@ class TrainingResult:
     n_accumulation: int
     zero_stage: int
     compiled: str
+    flops_per_token: float
     flops: float
     gpu_seconds: float
     mfu: float | None
@@ -237,6 +239,7 @@ def _result(
         curve=run.progress.curve(),
         mfu=model_flops_per_row * rows_per_s / (peak * n_ranks) if peak else None,
         **chosen,
+        flops_per_token=model_flops_per_row / scale.context,
         seconds=cost.seconds,
         flops=cost.flops,
         gpu_seconds=cost.gpu_seconds,

@@ -100,9 +100,10 @@ class VerificationReport(_Record):
     Attributes:
         design_id: Of the code that was really built and trained, not of the request.
         metrics: Flat numbers: val_loss_nats, untrained_val_loss_nats, test_bpb, test_bpb_se, unigram_bpb, n_params,
-            tokens_per_s; probe_<name>, probe_<name>_se, probe_<name>_chance for each probe; task_<name> and more for each
-            benchmark (see `SuiteResult.metrics`). All are computed
-            outside the cage but two: n_params, which the weights file bounds, and tokens_per_s, a claim.
+            tokens_per_s, flops_per_token (not in reports of earlier versions); probe_<name>, probe_<name>_se,
+            probe_<name>_chance for each probe; task_<name> and more for each benchmark (see `SuiteResult.metrics`). All are
+            computed outside the cage but three: n_params, which the weights file bounds, and tokens_per_s and
+            flops_per_token, claims.
         weights: Path of the safetensors file; `weights_sha256` its hash.
         config: The request without the tree.
         details: By name, the training's answer (claims) and the scores of text and probes (measured, with audits).

@@ -27,6 +27,9 @@ from genesys.verification.states import CagedModel
 from genesys.verification.types import SCORING_VERSION, VerificationReport, VerificationRequest
 
 _MEASURED = ("test_bpb", "test_bpb_se", "unigram_bpb", "untrained_val_loss_nats", "val_loss_nats")
+_TRAINED = ("n_params", "tokens_per_s")
+_COUNTED = ("flops_per_token",)
+"""Figures that a training's answer had not always."""
 
 
 class Scorer(Protocol):
@@ -183,7 +186,7 @@ def flat_metrics(details: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """
     trained, scored = details["train"], details["evaluate"]
     metrics = {key: float(scored[key]) for key in _MEASURED}
-    metrics |= {key: float(trained[key]) for key in ("n_params", "tokens_per_s")}
+    metrics |= {key: float(trained[key]) for key in (*_TRAINED, *(k for k in _COUNTED if k in trained))}
     metrics |= {key: float(value) for key, value in details["benchmarks"]["metrics"].items()}
     for name, result in details["probe"]["probes"].items():
         metrics[f"probe_{name}"] = float(result["accuracy"])

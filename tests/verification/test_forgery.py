@@ -201,7 +201,12 @@ async def test_a_job_that_lies_in_its_answer_gets_no_result(
     assert caught.value.cause == "integrity"
 
 
-@pytest.mark.parametrize("lie", [says(n_tokens=float("inf")), says(n_params=[]), says(flops=[]), says(tokens_per_s={})])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        says(n_tokens=float("inf")), says(n_params=[]), says(flops=[]), says(tokens_per_s={}), says(flops_per_token=[]),
+    ],
+)  # fmt: skip
 async def test_an_answer_of_the_wrong_kind_is_the_designs_error(
     lie: Lie, honest: Honest, cage: ForkCage, tmp_path: Path
 ) -> None:

@@ -21,4 +21,6 @@ async def test_the_best_learning_rate_is_the_one_that_is_scored(shards: Shards, 
     assert report.metrics["val_loss_nats"] == pytest.approx(min(rates.values()), abs=1e-3)
     assert report.n_tokens == 1280 and report.cost["n_tokens"] == 3 * 1280, "one verification, at the cost of three"
     assert report.cost["flops"] > 0 and report.cost["total_seconds"] > report.cost["seconds"] > 0
+    per_token = report.cost["flops"] / report.cost["n_tokens"]  # attention's backward pass is counted a little dearer
+    assert report.metrics["flops_per_token"] == pytest.approx(per_token, rel=0.1)
     assert read_progress(tmp_path / "out").n_tokens >= 1280
