@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from genesys.evolution.events import LeaseGranted
 from genesys.evolution.rating import Fitness
-from genesys.ladder.budget import Cost
-from genesys.ladder.ledger import BookkeepingError, RunKey
+from genesys.ladder.ledger import BookkeepingError
 
 __all__ = ["BookkeepingError", "DesignRecord", "DesignState", "DesignView", "Lease", "Run", "RunOutcome", "confidence"]
 
@@ -48,29 +48,8 @@ class Run:
     gpu_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """A run that is handed out and not yet back. `lease` is its fencing token."""
-
-    lease: int
-    design: str
-    scale: str
-    holder: str
-    seed: int = 0
-    recipe: str = ""
-    attempt: int = 1
-    reason: str = ""
-    n_tokens: int = 0
-    gpu_seconds: float = 0.0
-
-    @property
-    def key(self) -> RunKey:
-        return RunKey(self.design, self.scale, self.seed, self.recipe)
-
-    @property
-    def cost(self) -> Cost:
-        """What is set aside for it."""
-        return Cost.of(self.n_tokens, self.gpu_seconds)
+Lease = LeaseGranted
+"""A run that is handed out and not yet back is held as the event that granted it. `lease` is its fencing token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

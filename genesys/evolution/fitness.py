@@ -55,11 +55,11 @@ class RelativeFitness:
         check_votes(metrics)
 
     def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
-        unigram_bpb = fmean(m["unigram_bpb"] for m in reference or runs)
-        scale_bpb = max(MIN_GAIN * unigram_bpb, fmean(map(_gain, reference))) if reference else unigram_bpb
+        unigram_bpb = fmean([m["unigram_bpb"] for m in reference or runs])
+        scale_bpb = max(MIN_GAIN * unigram_bpb, fmean([_gain(m) for m in reference])) if reference else unigram_bpb
         names = votes(*(reference or runs))
         raws = [_raw(m, scale_bpb, names) for m in runs]
-        variance = fmean(_variance(m, scale_bpb, names) for m in runs) + self._seed_variance(
+        variance = fmean([_variance(m, scale_bpb, names) for m in runs]) + self._seed_variance(
             reference, scale_bpb, names
         )
         return Rating(raw=fmean(raws), half_width=Z_95 * sqrt(variance / len(runs)), anchored=bool(reference))
@@ -128,7 +128,7 @@ def _gain(metrics: Metrics) -> float:
 
 def _raw(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float:
     gain = _gain(metrics) / scale_bpb
-    return 0.5 * gain + 0.5 * fmean(earned(metrics, name) for name in names) if names else gain
+    return 0.5 * gain + 0.5 * fmean([earned(metrics, name) for name in names]) if names else gain
 
 
 def _variance(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float:
@@ -139,6 +139,8 @@ def _variance(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float
 
 
 def _check_finite(metrics: Metrics) -> None:
+    if all(map(isfinite, metrics.values())):
+        return
     for key, value in metrics.items():
         if not isfinite(value):
             raise ValueError(f"metric {key!r} is {value}; expected a finite number")

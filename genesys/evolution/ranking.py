@@ -2,57 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 from typing import Any
 
 from genesys.evolution.design import DesignRecord, DesignState, confidence
-from genesys.evolution.rating import Fitness, FitnessRule, Frame, Rating, frame_of
-
-Key = tuple[float, ...]
-
-
-class Ranking:
-    """Ids ordered by a key, ties by id; index 0 is the best. Adding, removing and rank are found by bisection."""
-
-    def __init__(self) -> None:
-        self._keys: dict[str, Key] = {}
-        self._sorted: list[tuple[Key, str]] = []
-
-    def put(self, item: str, key: Key) -> None:
-        """Add, or move to a new place."""
-        self.discard(item)
-        self._keys[item] = key
-        insort(self._sorted, (key, item))
-
-    def discard(self, item: str) -> None:
-        key = self._keys.pop(item, None)
-        if key is not None:
-            del self._sorted[bisect_left(self._sorted, (key, item))]
-
-    def rank(self, item: str) -> int | None:
-        """How many stand before it; None when it is not ranked."""
-        key = self._keys.get(item)
-        return None if key is None else len(self._sorted) - 1 - bisect_left(self._sorted, (key, item))
-
-    def key(self, item: str) -> Key | None:
-        return self._keys.get(item)
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._keys
-
-    def __len__(self) -> int:
-        return len(self._sorted)
-
-    def __getitem__(self, rank: int) -> str:
-        if not -len(self._sorted) <= rank < len(self._sorted):
-            raise IndexError(rank)
-        return self._sorted[-1 - rank][1]
-
-    def __iter__(self) -> Iterator[str]:
-        return (item for _, item in reversed(self._sorted))
+from genesys.evolution.order import Ranking as Ranking
+from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rating, frame_of
 
 
 class Ratings:
@@ -115,7 +72,8 @@ class Ratings:
         if record.id == self._reference:
             self._rate_all((scale,))
             return tuple(self._measured[scale])
-        self._rate(record.id, scale)
+        if not (self.rule.needs_reference and self.awaits_reference(scale)):
+            self._rate(record.id, scale, self._metrics(self._reference, scale) or None)
         if record.is_seed:
             self._reframe()
         else:
@@ -133,16 +91,22 @@ class Ratings:
                 self.note(record)
         self._rate_all(self._scales)
 
+    def _orders(self) -> Iterable[Ranking]:
+        by_niche = (ranking for found in self.niches_by_scale.values() for ranking in found.values())
+        return (*self.by_scale.values(), self.by_value, self.standing, *self.niches.values(), *by_niche)
+
     def _rate_all(self, scales: Sequence[str]) -> None:
+        for ranking in self._orders():
+            ranking.loosen()
         for scale in scales:
-            for design in self._measured[scale]:
-                self._rate(design, scale)
+            if not (self.rule.needs_reference and self.awaits_reference(scale)):
+                reference = self._metrics(self._reference, scale) or None
+                for design in self._measured[scale]:
+                    self._rate(design, scale, reference)
         self._reframe()
 
-    def _rate(self, design: str, scale: str) -> None:
-        if self.rule.needs_reference and self.awaits_reference(scale):
-            return
-        rating = self.rule.rate(self._metrics(design, scale), self._metrics(self._reference, scale) or None)
+    def _rate(self, design: str, scale: str, reference: Sequence[Metrics] | None) -> None:
+        rating = self.rule.rate(self._metrics(design, scale), reference)
         self._ratings[scale][design] = rating
         self.by_scale[scale].put(design, (rating.raw,))
         niches = self.niches_by_scale[scale]
@@ -152,6 +116,8 @@ class Ratings:
 
     def _reframe(self) -> None:
         below: Frame | None = None
+        for ranking in self._orders():
+            ranking.loosen()
         for scale in self._scales if self.rule.standardised else ():
             found = self._ratings[scale]
             seeds = [r for design, r in found.items() if self._records[design].is_seed]
@@ -224,6 +190,6 @@ class Ratings:
         found = ((scale, self.fitness_at(design, scale)) for scale in self._scales)
         return MappingProxyType({scale: fitness for scale, fitness in found if fitness is not None})
 
-    def _metrics(self, design: str, scale: str) -> list[Mapping[str, float]]:
+    def _metrics(self, design: str, scale: str) -> list[Metrics]:
         record = self._records.get(design)
         return [run.metrics for run in record.committed(scale)] if record else []

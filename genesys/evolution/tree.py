@@ -6,7 +6,8 @@ replaying a journal gives the state that wrote it (`digest`). Standard library o
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from sys import intern
 
 from genesys.evolution import events as ev
 from genesys.evolution.books import CLIMBING, Books
@@ -40,25 +41,24 @@ class EvolutionTree(Books):
                 f"Cannot apply {event.kind!r}: the run has not started; expected 'run_started' first."
             )
         match event:
-            case ev.RunStarted():
-                self._run_started(event)
+            case ev.LeaseGranted():  # the frequent ones first
+                self._lease_granted(event)
+            case ev.VerificationRecorded():
+                self._verification_recorded(event)
             case ev.DesignProposed():
                 self._design_proposed(event)
             case ev.DesignImplemented():
                 self._design_implemented(event)
+            case ev.RunStarted():
+                self._run_started(event)
             case ev.DesignTwinned():
                 self._design_twinned(event)
             case ev.DesignRejected():
                 record = self._in_check(event.design)
-                rejected = replace(record, findings=event.findings, checker=event.checker)
                 self._pending_seeds.pop(record.id, None)
-                self._store(rejected, DesignState.REJECTED)
-            case ev.LeaseGranted():
-                self._lease_granted(event)
+                self._change(record, DesignState.REJECTED, findings=event.findings, checker=event.checker)
             case ev.LeaseRefunded():
                 self._lease_refunded(event)
-            case ev.VerificationRecorded():
-                self._verification_recorded(event)
             case ev.VerificationFailed():
                 self._end(self._outstanding(event.lease, event), event, "failed")
             case ev.RunDraining():
@@ -73,6 +73,21 @@ class EvolutionTree(Books):
                 pass  # the counter below is all they change
         self.counters[event.kind] += 1
         self.n_events += 1
+
+    def replay(self, events: Iterable[ev.Event]) -> None:
+        """Take in a journal's events one by one; in a tree that is empty the orders are made once, at the end.
+
+        Raises:
+            BookkeepingError: One would break a law; the tree is as those before it left it.
+        """
+        self._is_replaying = self.run is None
+        try:
+            for event in events:
+                self.apply(event)
+        finally:
+            was_deferred, self._is_replaying = self._is_replaying, False
+            if was_deferred:
+                self._restore_orders()
 
     def _run_started(self, event: ev.RunStarted) -> None:
         if self.run is not None:
@@ -91,29 +106,28 @@ class EvolutionTree(Books):
     def _design_proposed(self, event: ev.DesignProposed) -> None:
         if event.design in self._records:
             raise BookkeepingError(f"Cannot propose design {event.design[:12]!r}: it exists; expected a new id.")
-        for parent in event.parents:
-            self.record(parent)
+        parents = tuple([self.record(parent).id for parent in event.parents])  # one string a design, a million designs
         record = DesignRecord(
-            id=event.design, name=event.name, program=event.program, operator=event.operator, order=len(self._records),
-            parents=event.parents, references=event.references, designer=event.designer, parts=event.parts,
-            is_seed=event.is_seed, detail=event.detail, edit=event.edit, target=event.target, odds=event.odds,
-            steps=event.steps, normal_form=event.normal_form,
+            id=event.design, name=event.name, program=event.program, operator=intern(event.operator),
+            order=len(self._records), parents=parents, references=event.references, designer=intern(event.designer),
+            parts=event.parts, is_seed=event.is_seed, detail=event.detail, edit=intern(event.edit),
+            target=intern(event.target), odds=event.odds, steps=event.steps, normal_form=event.normal_form,
         )  # fmt: skip
-        for parent in dict.fromkeys(event.parents):
+        for parent in dict.fromkeys(parents):
             self._children.setdefault(parent, []).append(event.design)
         if event.is_seed:
             self._seeds.append(event.design)
             self._pending_seeds[event.design] = None
-        self._store(record, DesignState.PROPOSED)
+        self._records[record.id] = record
+        self._by_state[DesignState.PROPOSED][record.id] = None
 
     def _design_implemented(self, event: ev.DesignImplemented) -> None:
         record = self._in_check(event.design)
         self._pending_seeds.pop(record.id, None)
-        checked = replace(
-            record, sizes=event.sizes, checker=event.checker, fingerprint=event.fingerprint,
-            steps={**record.steps, **event.steps},
+        checked = self._change(
+            record, DesignState.IMPLEMENTED, sizes=event.sizes, checker=intern(event.checker),
+            fingerprint=event.fingerprint, steps={**record.steps, **event.steps},
         )  # fmt: skip
-        self._store(checked, DesignState.IMPLEMENTED)
         self._index(checked)
         self._queue(event.design, 0)
 
@@ -125,15 +139,13 @@ class EvolutionTree(Books):
                 "expected another design that passed its check and is no twin."
             )
         self._pending_seeds.pop(record.id, None)
-        twin = replace(
-            record, sizes=event.sizes, checker=event.checker, fingerprint=event.fingerprint,
+        self._change(
+            record, DesignState.TWIN, sizes=event.sizes, checker=intern(event.checker), fingerprint=event.fingerprint,
             inherited_from=original.id, steps={**record.steps, **event.steps},
         )  # fmt: skip
-        self._store(twin, DesignState.TWIN)
 
     def _lease_granted(self, event: ev.LeaseGranted) -> None:
-        record, lease = self.record(event.design), _lease_of(event)
-        cost = lease.cost
+        record, key, cost = self.record(event.design), event.key, event.cost
         if event.lease <= self.last_lease:
             raise BookkeepingError(
                 f"Cannot grant lease {event.lease}: numbers only rise; expected above {self.last_lease}."
@@ -147,8 +159,10 @@ class EvolutionTree(Books):
                 f"Cannot grant lease {event.lease}: design {record.id[:12]!r} is {record.state}; "
                 "expected implemented or verified."
             )
-        self.ledger.account(event.scale)  # raises for an unknown scale
-        k = self.scales.index(event.scale)
+        k = self._rungs.get(event.scale)
+        if k is None:
+            self.ledger.account(event.scale)  # raises, naming the scales
+        assert k is not None
         if k and not record.committed(self.scales[k - 1]):
             raise BookkeepingError(
                 f"Cannot grant lease {event.lease}: design {record.id[:12]!r} is not verified at "
@@ -160,10 +174,10 @@ class EvolutionTree(Books):
                 f"Cannot grant lease {event.lease}: {shortage} leaves no room for a run at {event.scale!r}. Wait for a "
                 "refund or raise the cap."
             )
-        self.ledger.reserve(lease.key)
-        self.budget.reserve(cost)
+        self.ledger.reserve(key)
+        self.budget.reserved = self.budget.reserved.plus(cost)
         self.last_lease = event.lease
-        self._leases[event.lease] = lease
+        self._leases[event.lease] = event
         self._running[event.scale][event.design] += 1
         if event.seed == FIRST_SEED:
             self._waiting[event.scale].discard(event.design)
@@ -182,7 +196,7 @@ class EvolutionTree(Books):
         if lease.seed == FIRST_SEED:
             self._present[lease.scale].pop(lease.design)
             if self._records[lease.design].state in CLIMBING:
-                self._queue(lease.design, self.scales.index(lease.scale))
+                self._queue(lease.design, self._rungs[lease.scale])
 
     def _verification_recorded(self, event: ev.VerificationRecorded) -> None:
         lease = self._outstanding(event.lease, event)
@@ -201,14 +215,13 @@ class EvolutionTree(Books):
         if lease.seed == FIRST_SEED:
             self._commits.append(lease.design)
         record = self._records[lease.design]
-        self._store(
-            replace(record, runs=(*record.runs, run)),
-            DesignState.VERIFIED if record.state in CLIMBING else record.state,
-        )
-        self._climb(self._records[lease.design], lease)
+        state = DesignState.VERIFIED if record.state in CLIMBING else record.state
+        self._climb(self._change(record, state, runs=(*record.runs, run)), lease)
 
     def _climb(self, record: DesignRecord, lease: Lease) -> None:
-        above = self.scales.index(lease.scale) + 1
+        if self._is_replaying:
+            return
+        above = self._rungs[lease.scale] + 1
         rerated = self.ratings.measured(record, lease.scale)
         if above == len(self.scales):
             return
@@ -228,18 +241,18 @@ class EvolutionTree(Books):
             gpu_seconds=event.gpu_seconds,
         )  # fmt: skip
         record = self._records[lease.design]
-        record = replace(record, runs=(*record.runs, run))
         if lease.seed != FIRST_SEED:
-            self._store(record, record.state)
+            self._change(record, record.state, runs=(*record.runs, run))
             return
         for waiting in self._waiting.values():
             waiting.discard(record.id)
         self._present[lease.scale].pop(record.id)
-        self._store(record, DesignState.FAILED if outcome == "failed" else DesignState.POISON)
+        state = DesignState.FAILED if outcome == "failed" else DesignState.POISON
+        self._change(record, state, runs=(*record.runs, run))
         self._requeue_all(record.id)
 
     def _requeue_all(self, design: str) -> None:
-        if not self.run or design != self.run.reference:
+        if self._is_replaying or design != self.reference:
             return
         for k in range(1, len(self.scales)):  # without its reference a scale is rated anew
             for waiting in tuple(self._waiting[self.scales[k]]):
@@ -277,11 +290,3 @@ class EvolutionTree(Books):
     def population(self) -> Population:
         """A read-only view for strategies, valid until the next event."""
         return Population(self)
-
-
-def _lease_of(event: ev.LeaseGranted) -> Lease:
-    return Lease(
-        lease=event.lease, design=event.design, scale=event.scale, holder=event.holder, seed=event.seed,
-        recipe=event.recipe, attempt=event.attempt, reason=event.reason, n_tokens=event.n_tokens,
-        gpu_seconds=event.gpu_seconds,
-    )  # fmt: skip

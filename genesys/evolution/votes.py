@@ -8,6 +8,8 @@ one task, so that BLiMP's 67 paradigms are one vote.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from genesys.evolution.rating import Metrics
 
 _BESIDE = ("_se", "_chance", "_majority")
@@ -81,13 +83,24 @@ def error_of(metrics: Metrics, vote: str) -> float:
 def check_votes(metrics: Metrics) -> None:
     """Raise ValueError, naming the probe or task, when a result lies where none can."""
     for key in _results("probe_", metrics) + _results("task_", metrics):
-        what = f"{key.partition('_')[0]} {key.partition('_')[2]!r}"
         if not 0.0 <= metrics[key] <= 1.0 or not 0.0 <= chance_of(metrics, key) < 1.0:
-            raise ValueError(f"{what} is {metrics[key]}; expected within 0..1, chance below 1")
+            raise ValueError(f"{_said(key)} is {metrics[key]}; expected within 0..1, chance below 1")
         if not metrics.get(f"{key}_se", 0.0) >= 0.0:
-            raise ValueError(f"{what} has a standard error of {metrics[f'{key}_se']}; expected 0 or more")
+            raise ValueError(f"{_said(key)} has a standard error of {metrics[f'{key}_se']}; expected 0 or more")
+
+
+def _said(key: str) -> str:
+    kind, _, name = key.partition("_")
+    return f"{kind} {name!r}"
 
 
 def _results(prefix: str, *runs: Metrics) -> tuple[str, ...]:
     """Keys of results, `_prob` included, that begin so."""
-    return tuple(sorted({k for m in runs for k in m if k.startswith(prefix) and not k.endswith(_BESIDE)}))
+    if len(runs) == 1:
+        return _results_among(prefix, tuple(runs[0]))
+    return tuple(sorted({key for m in runs for key in _results_among(prefix, tuple(m))}))
+
+
+@lru_cache(maxsize=1024)  # a run's verifications report the same few sets of keys, a million times
+def _results_among(prefix: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(key for key in keys if key.startswith(prefix) and not key.endswith(_BESIDE)))

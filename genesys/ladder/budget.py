@@ -135,7 +135,10 @@ class Budget:
 
     def shortage(self, cost: Cost) -> str:
         """The cap that leaves no room for a run of that cost, such as "the cap of 2 GPU-hours"; "" when all do."""
-        caps, total = self.caps, self.spent.plus(self.reserved).plus(cost)
+        caps = self.caps
+        if caps.runs is caps.tokens is caps.gpu_seconds is caps.usd is None:
+            return ""
+        total = self.spent.plus(self.reserved).plus(cost)
         over = (
             (total.runs, caps.runs, "{:,} runs"),
             (total.n_tokens, caps.tokens, "{:,} tokens"),
