@@ -17,8 +17,9 @@ from actors.handles import Objects, RayObjects
 from actors.messages import Appended, CheckTask, DesignerTask, Done, Outcome, Parent, ProposeTask, Ref, Submission, Wait
 from genesys.errors import GenesysError, TransientError
 from genesys.evolution import BookkeepingError, DesignState, DesignView
-from genesys.evolution.events import DesignImplemented, Event, ProposalFailed, RunStarted
+from genesys.evolution.events import DesignImplemented, DesignProposed, Event, ProposalFailed, RunStarted
 from genesys.evolution.fitness import resolve_fitness
+from genesys.evolution.operators import Focus, adaptive_focus, known_twin, with_adaptive_rates
 from genesys.evolution.selection import SelectionStrategy, select_safely
 from genesys.evolution.status import RunStatus, run_status
 from genesys.storage import RunStore, open_tree
@@ -36,7 +37,7 @@ class TreeSettings:
     """What the keeper of the books is told at construction.
 
     Attributes:
-        ahead, max_failed_proposals: See `genesys.config.DesignersConfig`.
+        ahead, max_failed_proposals, adaptive: See `genesys.config.DesignersConfig`.
         seed: Of the selections.
     """
 
@@ -45,6 +46,7 @@ class TreeSettings:
     seed: int = 0
     ahead: int = 3
     max_failed_proposals: int = 200
+    adaptive: bool = False
     fitness: str = "relative"
 
 
@@ -61,7 +63,7 @@ class EvolutionTree(Batched):
         store = RunStore(settings.run_folder)
         self._journal = store.journal(any_thread=True)
         self._tree = open_tree(self._journal, resolve_fitness(settings.fitness))
-        self._selection = settings.selection
+        self._selection = with_adaptive_rates(settings.selection) if settings.adaptive else settings.selection
         self._rng = Random(f"{settings.seed}/{self._journal.last_seq}")
         self._recent: list[Event] = [entry.event for entry in self._journal.read()]
         self._programs: OrderedDict[str, Ref] = OrderedDict()
@@ -70,6 +72,8 @@ class EvolutionTree(Batched):
         self._writing = asyncio.Lock()
         self._failure: GenesysError | None = None
         self._claims: dict[str, str] = {}  # design -> designer that works on it
+        self._forms = {record.normal_form: record.id for record in self._tree}  # those in the making, too
+        self._claimed_forms: dict[str, str] = {}  # by design
         self._in_hand: set[str] = set()  # designers with a proposal in the making
         self._failed_in_a_row = 0
         self._metrics = _TreeMetrics()
@@ -131,7 +135,11 @@ class EvolutionTree(Batched):
         """Why no new design should be proposed now, if that is so."""
         tree = self._tree
         bottom = tree.scales[0]
-        sane = sum(len(tree.in_state(s)) for s in DesignState if s not in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN))
+        sane = sum(
+            len(tree.in_state(s))
+            for s in DesignState
+            if s not in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN)
+        )
         coming = len(self._in_hand.union(self._claims.values()))
         if sane >= tree.ledger.account(bottom).quota:
             return Done(reason=f"the quota at {bottom} has all its designs")
@@ -148,6 +156,7 @@ class EvolutionTree(Batched):
         population = self._tree.population()
         selection, failure = select_safely(self._selection, population, self._rng, timeout_s=SELECTION_TIMEOUT_S)
         views = [population.get(parent) for parent in selection.parents]
+        focus = adaptive_focus(population) if self._settings.adaptive else Focus()
         if failure is not None:
             log.warning("selection strategy failed: %s", failure.reason)
             await self._record((failure,))
@@ -159,6 +168,8 @@ class EvolutionTree(Batched):
             references=selection.references,
             reason=selection.reason,
             seed=self._rng.getrandbits(62),
+            odds={str(operator): odds for operator, odds in selection.odds.items()},
+            focus=focus,
         )
 
     async def _parent(self, view: DesignView) -> Parent:
@@ -170,12 +181,14 @@ class EvolutionTree(Batched):
             metrics={run.scale: run.metrics for run in self._tree.record(view.id).runs},
         )
 
-    async def claim(self, design: str, designer: str) -> bool:
-        """Whether a design is new to the run; if so the designer has it to itself."""
-        if design in self._tree.records or self._claims.get(design, designer) != designer:
-            return False
+    async def claim(self, design: str, normal_form: str, designer: str) -> str:
+        """Give a design that is new to the run to a designer alone; else the id of the one that it is a duplicate of."""
+        same = self._forms.get(normal_form, design)
+        if same != design or design in self._tree.records or self._claims.get(design, designer) != designer:
+            return same
         self._claims[design] = designer
-        return True
+        self._forms[normal_form], self._claimed_forms[design] = design, normal_form
+        return ""
 
     async def submit(self, submission: Submission) -> bool:
         """Take in a designer's outcome with the new program, if any; False when the books refuse it."""
@@ -183,10 +196,16 @@ class EvolutionTree(Batched):
         blobs: tuple[bytes, ...] = ()
         if submission.program is not None:
             blobs = (await self._objects.get(submission.program),)
-        accepted, reason = await self._record(submission.events, blobs)
+        events = tuple(
+            known_twin(self._tree, event) if isinstance(event, DesignImplemented) else event
+            for event in submission.events
+        )
+        accepted, reason = await self._record(events, blobs)
         if not accepted:
             log.info("a submission was refused: %s", reason)
-        came_of_it = accepted and isinstance(submission.events[-1], DesignImplemented)
+        elif isinstance(first, DesignProposed):
+            self._forms.setdefault(first.normal_form, first.design)
+        came_of_it = accepted and isinstance(events[-1], DesignImplemented)
         self._failed_in_a_row = 0 if came_of_it else self._failed_in_a_row + 1
         designer = (
             first.designer if isinstance(first, ProposalFailed) else self._claims.get(getattr(first, "design", ""), "")
@@ -200,7 +219,11 @@ class EvolutionTree(Batched):
 
     def _forget(self, designer: str) -> None:
         self._in_hand.discard(designer)
-        self._claims = {design: holder for design, holder in self._claims.items() if holder != designer}
+        for design in [design for design, holder in self._claims.items() if holder == designer]:
+            del self._claims[design]
+            form = self._claimed_forms.pop(design, "")
+            if design not in self._tree.records:
+                self._forms.pop(form, None)
 
     async def program(self, design: str) -> Ref:
         """A design's program by reference."""

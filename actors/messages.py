@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from genesys.evolution.events import Event
+from genesys.evolution.operators import Focus
 from genesys.ladder import Scale
 
 Ref = Any
@@ -34,7 +35,12 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposeTask:
-    """Propose one new design from these parents and submit it, checked; `designer` is whom the task was given to."""
+    """Propose one new design from these parents and submit it, checked; `designer` is whom the task was given to.
+
+    Attributes:
+        odds: Probability of each operator that could have been drawn.
+        focus: Which edits and places to prefer.
+    """
 
     designer: str
     operator: str
@@ -42,6 +48,8 @@ class ProposeTask:
     references: tuple[str, ...]
     reason: str
     seed: int
+    odds: Mapping[str, float] = field(default_factory=dict)
+    focus: Focus = field(default_factory=Focus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

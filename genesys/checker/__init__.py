@@ -8,6 +8,7 @@ from genesys.checker.request import (
     check_request,
     checker_version,
     is_sane,
+    sketch_distance,
     unchecked,
 )
 from genesys.checker.rules import RULES, STAGES, Rule
@@ -30,5 +31,6 @@ __all__ = [
     "default_folder",
     "is_sane",
     "observe",
+    "sketch_distance",
     "unchecked",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata, resources
@@ -117,6 +118,15 @@ def checker_version() -> str:
 def is_sane(report: Mapping[str, Any]) -> bool:
     """Whether a report holds no error."""
     return not any(finding["severity"] == "error" for finding in report["findings"])
+
+
+def sketch_distance(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """How far two designs' outputs lie apart by their sketches: 0 for equal ones, about 1 for unrelated ones.
+
+    None where a sketch is missing.
+    """
+    size = math.hypot(*a, *b)
+    return math.dist(a, b) / size if len(a) == len(b) and size else None
 
 
 def unchecked(tree: UnitTree, failure: JobFailed) -> Finding:

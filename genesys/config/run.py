@@ -12,6 +12,7 @@ import yaml
 
 from genesys.config.reader import read
 from genesys.errors import ConfigError, suggest
+from genesys.evolution.selection import OperatorRates
 from genesys.gau.library import SEED_NAMES
 from genesys.ladder import LADDERS, Ladder, Scale
 from genesys.ladder.budget import Budget, Caps, Cost
@@ -36,11 +37,13 @@ class DesignersConfig:
         n: Actors.
         ahead: Designs that may wait for a verifier before proposing pauses, so that results reach the designers.
         max_failed: Failed proposals in a row after which a run stops proposing.
+        adaptive: Whether operators, edits and places are drawn by what they earned lately (docs/operators.md).
     """
 
     n: int = 1
     ahead: int = 3
     max_failed: int = 200
+    adaptive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,7 @@ class RunConfig:
         seeds: Starting designs; empty to start from nothing.
         designs: Files of further starting designs.
         reference: The design verified first at every scale; fitness is relative to it.
+        operators: Rates of the selection strategy's operators; its own by default.
         fitness: `relative` (see `genesys.evolution.fitness`), or `paper`: the plain mean of the accuracies.
     """
 
@@ -180,6 +184,7 @@ class RunConfig:
     designs: tuple[str, ...] = ()
     reference: str = "gpt"
     selection: str | StrategyConfig = "quadrant"
+    operators: OperatorRates | None = None
     promotion: str | StrategyConfig = "successive_halving"
     designers: DesignersConfig = field(default_factory=DesignersConfig)
     verifiers: VerifiersConfig = field(default_factory=VerifiersConfig)
@@ -238,6 +243,12 @@ class RunConfig:
         """The most that one verification can use at each scale: the cage ends it at its deadline."""
         gpu_seconds = self.verifiers.deadline_s * self.verifiers.gpus_per_verification
         return {scale.name: Cost.of(scale.grid_tokens, gpu_seconds) for scale in self.resolved_ladder().scales}
+
+    def selection_with_rates(self) -> StrategyConfig:
+        """The selection strategy's long form, with `operators` as its rates unless its options name some."""
+        chosen = strategy(self.selection)
+        rates = {} if self.operators is None else {"rates": self.operators}
+        return replace(chosen, options=rates | dict(chosen.options))
 
     def replicate_quotas(self) -> dict[str, int]:
         """Runs with further seeds that each scale may hold."""

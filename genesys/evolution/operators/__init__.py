@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from genesys.evolution.operators.bandit import AdaptiveRates, adaptive_focus, with_adaptive_rates
 from genesys.evolution.operators.crossover import crossover
 from genesys.evolution.operators.grow import fill, grow, scratch
 from genesys.evolution.operators.mutation import mutate
 from genesys.evolution.operators.proposal import Change, Focus, Proposal, design_name
+from genesys.evolution.operators.twins import known_twin
 from genesys.gau import Unit, UnitTree
 
 
@@ -36,4 +38,19 @@ def propose(
     )
 
 
-__all__ = ["Change", "Focus", "Proposal", "crossover", "design_name", "fill", "grow", "mutate", "propose", "scratch"]
+__all__ = [
+    "AdaptiveRates",
+    "Change",
+    "Focus",
+    "Proposal",
+    "adaptive_focus",
+    "crossover",
+    "design_name",
+    "fill",
+    "grow",
+    "known_twin",
+    "mutate",
+    "propose",
+    "scratch",
+    "with_adaptive_rates",
+]
