@@ -90,8 +90,7 @@ def open_tree(journal: Journal, rule: FitnessRule) -> EvolutionTree:
     cannot use is passed over: the events alone suffice.
     """
     tree = _from_snapshot(journal, rule)
-    for entry in journal.read(tree.n_events + 1):
-        tree.apply(entry.event)
+    tree.replay(entry.event for entry in journal.read(tree.n_events + 1))
     return tree
 
 
