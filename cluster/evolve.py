@@ -276,7 +276,8 @@ def _resumed(before: Caps, now: Caps) -> str:
 def _recorded(promotion: PromotionStrategy) -> dict[str, Any]:
     """A strategy object as a configuration would name it, for whoever reads the run later."""
     kind = type(promotion)
-    options = {f.name: getattr(promotion, f.name) for f in fields(promotion)} if is_dataclass(promotion) else {}
+    names: list[str] = [f.name for f in fields(promotion)] if is_dataclass(promotion) else []
+    options = {name: getattr(promotion, name) for name in names}
     plain = {name: value for name, value in options.items() if isinstance(value, int | float | str | None)}
     return {"name": f"{kind.__module__}:{kind.__qualname__}", "options": plain}
 
