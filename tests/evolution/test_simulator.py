@@ -1,0 +1,192 @@
+"""The simulator's schedules, its kill points, and that its audits see what they are there to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from genesys.evolution import BookkeepingError
+from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished, VerificationRecorded
+from genesys.testing.simulation import FAULTS, AuditError, Auditor, Outcome, Schedule, random_schedule, simulate, trace
+from genesys.testing.simulation.disk import DiskJournal
+from genesys.testing.simulation.keeper import Keeper
+from genesys.testing.simulation.session import started
+
+SMALL = Schedule(seed=1, quotas=(6, 2, 1), n_verifiers=2)
+
+
+def test_equal_schedules_go_alike() -> None:
+    wild = replace(random_schedule(5), faults=FAULTS, max_faults=12, fault_gap=30.0)
+    one, other = simulate(wild), simulate(wild)
+    assert one == other and len(one.faults) > 3
+    assert len(trace(one)) == len(one.entries) + len(one.faults)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_books_balance_whatever_goes_wrong(seed: int) -> None:
+    simulate(random_schedule(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_a_thousand_schedules(block: int) -> None:
+    for seed in range(1000 + 100 * block, 1100 + 100 * block):
+        try:
+            simulate(random_schedule(seed))
+        except AuditError as error:
+            raise AssertionError(f"schedule {seed}: {error}") from error
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_survived(fault: Any) -> None:
+    outcome = simulate(replace(SMALL, faults=(fault,), max_faults=8, fault_gap=60.0))
+    assert outcome.reason == "every quota is spent" and {name for _, name in outcome.faults} == {fault}
+
+
+# --- kill points (decisions.md 21) -----------------------------------------------------------------------
+
+
+def kill_points(schedule: Schedule, check: Callable[[Outcome, Outcome, int], None], *, every: int = 1) -> int:
+    """Kill everything after each durable event in turn; gives how many points that were."""
+    whole = simulate(schedule)
+    points = range(1, len(whole.entries), every)
+    for k in points:
+        killed = simulate(schedule, kill_at=k)
+        assert killed.n_sessions == whole.n_sessions + 1
+        check(whole, killed, k)
+    return len(points)
+
+
+def free_run(whole: Outcome, killed: Outcome, k: int) -> None:
+    """What stood in the journal stands there still, and the audits (in `simulate`) hold."""
+    assert [entry.event for entry in killed.entries[:k]] == [entry.event for entry in whole.entries[:k]]
+    assert killed.reason == whole.reason == "every quota is spent"
+
+
+def closed_list(whole: Outcome, killed: Outcome, k: int) -> None:
+    assert killed.commits == whole.commits
+
+
+def free(seed: int) -> Schedule:
+    return Schedule(seed=seed, quotas=(34, 12, 4), n_designers=2, n_verifiers=4)
+
+
+def closed(seed: int) -> Schedule:
+    """All designs are given and may run at every scale, so that nothing depends on who came first.
+
+    Odd seeds have replicates, even ones failures: whether a replicate ran before its design failed a rung up is chance.
+    """
+    n = 15 if seed % 2 else 30
+    return Schedule(
+        seed=seed, quotas=(n, n, n), n_given=n, n_seeds=5, is_closed=True, training_seeds=1 + seed % 2, p_reject=0.2,
+        p_fail=0.0 if seed % 2 else 0.1, p_killed=0.0, n_verifiers=4, n_designers=2,
+    )  # fmt: skip
+
+
+def test_killed_anywhere_it_loses_nothing() -> None:
+    assert kill_points(free(1), free_run, every=16) > 10
+
+
+def test_killed_anywhere_a_closed_list_measures_the_same() -> None:
+    assert kill_points(closed(1), closed_list, every=16) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_killed_after_each_event_it_loses_nothing(seed: int) -> None:
+    assert kill_points(free(seed), free_run) >= 180
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_killed_after_each_event_a_closed_list_measures_the_same(seed: int) -> None:
+    assert kill_points(closed(seed), closed_list) >= 180
+
+
+def test_a_closed_list_measures_the_same_under_any_faults() -> None:
+    """All but deaths, three of which would make a run poison."""
+    calm = simulate(closed(4))
+    for seed in range(4):
+        faults = (
+            "tree-dies",
+            "scheduler-dies",
+            "driver-dies",
+            "power-fails",
+            "answer-lost",
+            "comes-twice",
+            "second-driver",
+        )
+        schedule = replace(closed(4), faults=faults, max_faults=10, fault_gap=100.0 + 40 * seed)
+        wild = simulate(schedule)  # type: ignore[arg-type]
+        assert wild.commits == calm.commits and len(wild.faults) > 2 and wild.n_poisoned == 0
+
+
+# --- the audits see ---------------------------------------------------------------------------------------
+
+
+def grant(lease: int, design: str = "a", **more: Any) -> LeaseGranted:
+    return LeaseGranted(lease=lease, design=design, scale="scale-0", holder="v", **more)
+
+
+def recorded(lease: int, design: str = "a") -> VerificationRecorded:
+    return VerificationRecorded(lease=lease, design=design, scale="scale-0", metrics={"x": 1.0}, report="r")
+
+
+BROKEN: dict[str, tuple[list[Event], str]] = {
+    "quota": ([grant(1), grant(2, "b"), grant(3, "c")], "quota 2 .* is overrun"),
+    "two holders": ([grant(1), grant(2)], "is leased to 2 holders"),
+    "second commit": ([grant(1), recorded(1), grant(2)], "was leased though it has ended"),
+    "late commit": (
+        [grant(1), LeaseRefunded(lease=1, cause="holder-died"), recorded(1)],
+        "but it was lease_refunded",
+    ),
+    "falling number": ([grant(2), LeaseRefunded(lease=2, cause="stopped"), grant(1)], "came after lease 2"),
+    "another's result": ([grant(1), recorded(1, "b")], "took another's result"),
+    "after the end": ([RunFinished(reason="x"), grant(1)], "though no new work may start"),
+    "cap": ([grant(1, gpu_seconds=3.0), grant(2, "b", gpu_seconds=3.0)], "passes the cap of 5"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_auditor_sees_a_broken_law(name: str) -> None:
+    events, message = BROKEN[name]
+    auditor = Auditor()
+    auditor.saw(started(Schedule(seed=0, quotas=(2,), caps={"gpu_seconds": 5.0})))
+    with pytest.raises(AuditError, match=message):
+        for event in events:
+            auditor.saw(event)
+
+
+def test_an_acknowledgement_before_the_disk_is_seen() -> None:
+    with pytest.raises(AuditError, match="acknowledged and is not in the journal"):
+        Auditor().told(recorded(1))
+
+
+def find(message: str, faults: tuple[Any, ...] = (), **more: Any) -> None:
+    """Some schedule with these faults meets what was broken on purpose."""
+    with pytest.raises((AuditError, BookkeepingError), match=message):
+        for seed in range(60):
+            simulate(replace(SMALL, seed=seed, faults=faults, max_faults=8, fault_gap=40.0, **more))
+
+
+def test_a_keeper_that_answers_before_it_writes_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    durable = Keeper._durable
+
+    async def late(keeper: Keeper) -> None:
+        keeper._process.start(durable(keeper))
+
+    monkeypatch.setattr(Keeper, "_durable", late)
+    find("acknowledged and is not in the journal", ("tree-dies",))
+
+
+def test_a_journal_with_two_writers_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DiskJournal, "_check", lambda journal, expected_seq: None)
+    find("holders|came after|only rise|was proposed twice|is overrun|but it was|it exists", ("second-driver",))
+
+
+def test_a_design_that_kills_for_ever_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genesys.evolution.tree.POISON_AFTER", 4)
+    find("was leased though it has ended", p_killed=0.5)
