@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from contextlib import closing
@@ -176,3 +177,14 @@ def test_what_an_export_cannot_do(folder: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "pip install 'genesys-evolution[export]'" in str(export(folder, "--out", str(tmp_path / "x")).exception)
     assert not (tmp_path / "x").exists()
+
+
+def test_the_documented_columns_are_those_written(tables: Path) -> None:
+    import pyarrow.parquet as pq
+
+    page = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
+    for path in sorted(tables.glob("*.parquet")):
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{path.stem}` |")]
+        documented = re.findall(r"`([^`]+)`", re.sub(r"\([^)]*\)", "", row.split(" | ", 2)[2]))
+        written = [re.sub(r"^(metric|step|odds)_.+", r"\1_NAME", name) for name in pq.read_schema(path).names]
+        assert ["run", *documented] == list(dict.fromkeys(written))
