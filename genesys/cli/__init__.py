@@ -7,6 +7,7 @@ import sys
 import typer
 
 from genesys.cli import (
+    ablate,
     check,
     compare,
     data,
@@ -16,6 +17,7 @@ from genesys.cli import (
     export,
     import_,
     leaderboard,
+    operators,
     plan,
     runs,
     show,
@@ -41,9 +43,11 @@ for verb in (
     verify,
     leaderboard,
     compare,
+    ablate,
     tasks,
     show,
     explain,
+    operators,
     tree,
     export,
     import_,

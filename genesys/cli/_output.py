@@ -146,6 +146,9 @@ def leaderboard_notes(rows: list[dict[str, Any]], lead: dict[str, Any] | None) -
             f"{lead['name']} leads {lead['n_designs']} designs at {lead['scale']}, {lead['lead']:+.2f} above their mean; the "
             f"best of as many equal designs would stand {lead['luck']:+.2f} above it by luck, up to {lead['luck_95']:+.2f}."
         )
+    for row in rows:
+        if row["twins"]:
+            yield f"{row['name']} stands for its twins, too, which compute the same: {', '.join(row['twins'])}."
     for verdict in ("better", "worse"):
         found = [row for row in rows if row["against_reference"] and row["against_reference"]["verdict"] == verdict]
         if found:

@@ -38,13 +38,14 @@ def command(
 
     opened = open_run(run)
     record, tree = opened.record(design), opened.design(design).tree
-    verified = any(r.outcome == "committed" for r in record.runs)
+    measured = opened.record(record.inherited_from) if record.inherited_from else record
+    verified = any(r.outcome == "committed" for r in measured.runs)
     asked = check or scale is not None or seed is not None
-    report = opened.report(design, scale, seed) if verified or asked else None
+    report = opened.report(measured.id, scale, seed) if verified or asked else None
     if as_json:
-        print_json(_as_json(record) | tree.to_json())
+        print_json(_as_json(record, measured) | tree.to_json())
     else:
-        _print_design(opened, record, tree, report, run=run)
+        _print_design(opened, record, measured, tree, report, run=run)
         if source:
             from genesys.gau import compose
 
@@ -55,17 +56,19 @@ def command(
         _check(report_from_json(report))
 
 
-def _print_design(opened: Run, record: DesignRecord, tree: Any, report: dict[str, Any] | None, *, run: str) -> None:
+def _print_design(
+    opened: Run, record: DesignRecord, measured: DesignRecord, tree: Any, report: dict[str, Any] | None, *, run: str
+) -> None:
     from genesys.cli._report import print_report
 
     console = make_console()
     _print_origin(opened, record)
     _print_tree(tree)
-    _print_runs(record, console)
+    _print_runs(measured, console)
     if report is not None:
         console.print()
-        print_report(report, console, name=record.name)
-        typer.echo(f"Do it again and compare: genesys verify --reproduce {run} {record.name}")
+        print_report(report, console, name=measured.name)
+        typer.echo(f"Do it again and compare: genesys verify --reproduce {run} {measured.name}")
 
 
 def _show_report(run: str, *, scale: str | None, seed: int | None, check: bool, as_json: bool) -> None:
@@ -123,6 +126,12 @@ def _print_origin(opened: Run, record: DesignRecord) -> None:
     )
     for parent in record.parents:
         typer.echo(f"  parent: {opened.record(parent).name}")
+    if record.inherited_from:
+        typer.echo(
+            f"  twin of {opened.record(record.inherited_from).name}: it computes the same; the results are that one's"
+        )
+    if twins := [other.name for other in opened.tree if other.inherited_from == record.id]:
+        typer.echo(f"  its twins, which inherit its results: {', '.join(twins)}")
     for finding in record.findings:
         unit, measured, required = (printable(finding.get(key, "")) for key in ("unit", "measured", "required"))
         typer.echo(f"  [{finding['rule']}] {unit}: {measured}; required: {required}")
@@ -158,13 +167,15 @@ def _print_runs(record: DesignRecord, console: Console) -> None:
             typer.echo(f"  {r.scale}, seed {r.seed}: {r.outcome} ({r.cause or r.outcome}): {printable(r.reason)}")
 
 
-def _as_json(record: DesignRecord) -> dict[str, Any]:
+def _as_json(record: DesignRecord, measured: DesignRecord) -> dict[str, Any]:
     return {
         "design": record.id, "name": record.name, "state": record.state.value, "operator": record.operator,
         "detail": record.detail, "parents": list(record.parents), "sizes": record.sizes, "findings": list(record.findings),
+        "inherited_from": record.inherited_from, "edit": record.edit, "target": record.target, "steps": record.steps,
+        "odds": record.odds,
         "runs": [
             {"scale": r.scale, "seed": r.seed, "outcome": r.outcome, "metrics": r.metrics, "seconds": r.seconds,
              "n_tokens": r.n_tokens, "report": r.report, "reason": r.reason}
-            for r in record.runs
+            for r in measured.runs
         ],
     }  # fmt: skip

@@ -27,7 +27,7 @@ def command(
     for record in opened.tree:
         above = branches.get(record.parents[0]) if record.parents else None
         fitness = tuple(opened.tree.ratings.fitness(record.id).items())
-        result = record.state.value
+        result = f"twin of {opened.record(record.inherited_from).name}" if record.inherited_from else record.state.value
         if fitness:
             scale, value = fitness[-1]
             result = f"{value.value:+.2f} ({value.low:+.2f} to {value.high:+.2f}) at {scale}"
@@ -38,8 +38,8 @@ def command(
 
 
 def _entry(tree: Any, record: Any) -> dict[str, Any]:
-    fitness = {scale: value.value for scale, value in tree.ratings.fitness(record.id).items()}
+    fitness = {s: value.value for s, value in tree.ratings.fitness(record.inherited_from or record.id).items()}
     return {
         "design": record.id, "name": record.name, "parents": list(record.parents), "operator": record.operator,
-        "state": record.state.value, "fitness": fitness,
+        "state": record.state.value, "fitness": fitness, "inherited_from": record.inherited_from,
     }  # fmt: skip

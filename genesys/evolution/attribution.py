@@ -143,7 +143,7 @@ def _by_step(children: Sequence[_Child]) -> tuple[Effect, ...]:
 def _effect(name: str, group: Sequence[_Child]) -> Effect:
     rated = [(child.gain, child.weight(name)) for child in group if child.gain is not None]
     gain, error, n_effective = _weighted_mean(rated)
-    half = None if error is None else t_quantile(max(1, floor(n_effective - 1))) * error
+    half = None if error is None else t_quantile(max(1, round(n_effective) - 1)) * error
     return Effect(
         name=name, n_proposed=len(group), n_sane=sum(c.record.state in _SANE for c in group),
         n_twins=sum(c.record.state is DesignState.TWIN for c in group), n=len(rated),

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from genesys.evolution.comparison import against_reference
+from genesys.evolution.design import DesignState
 from genesys.evolution.inference import Comparison, expected_maximum, maximum_quantile
 from genesys.evolution.rating import Z_95, Fitness
 from genesys.evolution.tree import EvolutionTree
@@ -19,6 +20,7 @@ class LeaderboardRow:
 
     Attributes:
         n_seeds: Training seeds behind `fitness`.
+        twins: Names of designs that compute the same and inherit its results.
         against_reference: Paired with the reference over common seeds, corrected for all designs rated at that scale;
             None for the reference itself and without a common seed.
     """
@@ -38,6 +40,7 @@ class LeaderboardRow:
     report: str
     n_seeds: int = 1
     against_reference: Comparison | None = None
+    twins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +70,13 @@ def leaderboard(tree: EvolutionTree, limit: int | None = None) -> list[Leaderboa
     reference stands at the rung below, or not at all.
     """
     rows: list[LeaderboardRow] = []
+    twins: dict[str, list[str]] = {}
+    for twin in map(tree.record, tree.in_state(DesignState.TWIN)):
+        twins.setdefault(twin.inherited_from, []).append(twin.name)
     for place, design in enumerate(tree.ratings.standing, start=1):
         if limit is not None and place > limit:
             break
-        rows.append(_row(tree, place, design))
+        rows.append(_row(tree, place, design, tuple(sorted(twins.get(design, ())))))
     return rows
 
 
@@ -95,7 +101,7 @@ def lead_of_best(tree: EvolutionTree) -> Lead | None:
     )  # fmt: skip
 
 
-def _row(tree: EvolutionTree, place: int, design: str) -> LeaderboardRow:
+def _row(tree: EvolutionTree, place: int, design: str, twins: tuple[str, ...]) -> LeaderboardRow:
     record = tree.record(design)
     scale, fitness = tuple(tree.ratings.fitness(design).items())[-1]
     runs = record.committed(scale)
@@ -105,4 +111,5 @@ def _row(tree: EvolutionTree, place: int, design: str) -> LeaderboardRow:
         is_seed=record.is_seed, operator=record.operator, metrics=run.metrics, size=record.sizes.get(scale, {}),
         n_tokens=run.n_tokens, seconds=run.seconds, report=run.report, n_seeds=len({r.seed for r in runs}),
         against_reference=against_reference(tree, design, scale, best_of=max(1, len(tree.ratings.by_scale[scale]) - 1)),
+        twins=twins,
     )  # fmt: skip

@@ -106,6 +106,7 @@ def _leader(row: LeaderboardRow) -> Json:
         "against_reference": None if row.against_reference is None else asdict(row.against_reference),
         "tasks": {name: _result(row.metrics, name) for name in task_names(row.metrics)},
         "task_score": _task_score(row.metrics),
+        "twins": list(row.twins),
     }
 
 

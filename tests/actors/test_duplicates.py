@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -22,25 +21,9 @@ from genesys.gau.library import SEED_NAMES, seed_design
 from genesys.gau.normal_form import normal_form
 from genesys.testing.null_cage import NullCage
 from tests.actors.in_process import World, run_world
+from tests.actors.kindred import KindredCage
 
 CONFIG = RunConfig(quotas=(12, 4, 2), seeds=("gpt",))
-
-
-class KindredCage(NullCage):
-    """Finds that designs compute the same when they have the same mixers; `n_checks` counts."""
-
-    n_checks = 0
-
-    async def run(self, entry: str, request: Any, policy: Any) -> dict[str, Any]:
-        answer = await super().run(entry, request, policy)
-        if not entry.endswith(":check"):
-            return answer
-        self.n_checks += 1
-        tree = UnitTree.from_json(request["tree"])
-        mixers = sorted(place.unit.name for _, place in tree.walk() if place.unit.kind == "mixer")
-        digest = hashlib.sha256(" ".join(mixers).encode()).hexdigest()
-        sketch = [float(len(mixers)), float(len(list(tree.walk())))]
-        return answer | {"behaviour": {"fingerprint": digest, "sketch": sketch}}
 
 
 def renamed(tree: UnitTree, suffix: str) -> UnitTree:

@@ -68,9 +68,9 @@ class Experience:
 
 
 def lean_to_winners(odds: Mapping[Arm, float], records: Mapping[str, Record], seed: str) -> dict[Arm, float]:
-    """Odds that favour the arms that are likely the best ones, each in proportion to that likelihood.
+    """Odds of the same sum that favour the arms that are likely the best ones, each in proportion to that likelihood.
 
-    Without a record the odds stay. The likelihoods come from draws of each arm's chance to win, so that what is then
+    Without any record the odds stay. The likelihoods come from draws of each arm's chance to win, so that what is then
     drawn has odds that are known.
 
     Source: Thompson 1933, "On the likelihood that one unknown probability exceeds another"; Beta(1, 1) priors.
@@ -84,8 +84,8 @@ def lean_to_winners(odds: Mapping[Arm, float], records: Mapping[str, Record], se
         drawn = {arm: rng.betavariate(1.0 + record.won, 1.0 + record.lost) for arm, record in beliefs}
         n_best[max(arms, key=drawn.__getitem__)] += 1
     weights = {arm: odds[arm] * max(LEAST_SHARE, n_best[arm] * len(arms) / _N_DRAWS) for arm in odds}
-    total = sum(weights.values())
-    return {arm: weight / total for arm, weight in weights.items()}
+    scale = sum(odds.values()) / sum(weights.values())
+    return {arm: weight * scale for arm, weight in weights.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +96,15 @@ class AdaptiveRates(OperatorRates):
         given = OperatorRates.odds(self, population)
         judged = {operator: odds for operator, odds in given.items() if N_PARENTS[operator]}
         experience = Experience.of(population)
-        leaning = lean_to_winners(judged, experience.operators, experience.seed)
-        return given | {operator: share * sum(judged.values()) for operator, share in leaning.items()}
+        return given | lean_to_winners(judged, experience.operators, experience.seed)
 
 
 def adaptive_focus(population: Population) -> Focus:
     """Weights of edits and places by what they won lately; a place that was never changed stays at 1."""
     experience = Experience.of(population)
-    given = edit_odds(Focus())
-    targets = {path: 1.0 for path in experience.targets}
-    leaning = lean_to_winners(targets, experience.targets, experience.seed)
-    total = float(len(targets))
     return Focus(
-        edits=lean_to_winners(given, experience.edits, experience.seed),
-        targets={path: share * total for path, share in leaning.items()},
+        edits=lean_to_winners(edit_odds(Focus()), experience.edits, experience.seed),
+        targets=lean_to_winners(dict.fromkeys(experience.targets, 1.0), experience.targets, experience.seed),
     )
 
 

@@ -1,0 +1,26 @@
+"""A cage in which many designs compute the same."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from genesys.gau import UnitTree
+from genesys.testing.null_cage import NullCage
+
+
+class KindredCage(NullCage):
+    """Finds that designs compute the same when they have the same mixers; `n_checks` counts."""
+
+    n_checks = 0
+
+    async def run(self, entry: str, request: Any, policy: Any) -> dict[str, Any]:
+        answer = await super().run(entry, request, policy)
+        if not entry.endswith(":check"):
+            return answer
+        self.n_checks += 1
+        tree = UnitTree.from_json(request["tree"])
+        mixers = sorted(place.unit.name for _, place in tree.walk() if place.unit.kind == "mixer")
+        digest = hashlib.sha256(" ".join(mixers).encode()).hexdigest()
+        sketch = [float(len(mixers)), float(len(list(tree.walk())))]
+        return answer | {"behaviour": {"fingerprint": digest, "sketch": sketch}}
