@@ -21,6 +21,9 @@ MAX_UNDER_WAY = 1  # with two, Ray may start the second first; grants must arriv
 class Batched:
     """An actor that takes several calls in one message and serves them at the same time."""
 
+    async def ping(self) -> None:
+        """Answer at once: the process runs, and nothing holds its event loop."""
+
     async def many(self, calls: tuple[Call, ...]) -> list[Answer]:
         """The answers to some calls, in their order."""
         return await asyncio.gather(*(self._answer(*call) for call in calls))

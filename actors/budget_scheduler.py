@@ -70,6 +70,7 @@ class BudgetScheduler(Batched):
         self._scales = {scale.name: scale for scale in settings.scales}
         self._rng = Random(f"promotion/{settings.seed}")
         self._reading = asyncio.Lock()
+        self._n_readings = 0  # begun
         self._forget()
 
     def _forget(self) -> None:
@@ -174,12 +175,16 @@ class BudgetScheduler(Batched):
             await self._read()
 
     async def _catch_up(self) -> None:
-        """Take in what the tree has recorded since; callers that come meanwhile share the reading."""
-        if self._reading.locked():
-            async with self._reading:
-                return
+        """Take in all that the tree has recorded until now; callers that wait together share a reading.
+
+        One that is under way is not enough: it may have passed what the caller has just settled, and its lease would
+        be handed out once more.
+        """
+        n_begun = self._n_readings
         async with self._reading:
-            await self._read()
+            if self._n_readings == n_begun:
+                self._n_readings += 1
+                await self._read()
 
     async def _read(self) -> None:
         while news := await self._tree.news(self._n_seen):

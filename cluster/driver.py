@@ -25,8 +25,14 @@ STATUS_EVERY_S = 1.0
 MAX_DEATHS_IN_A_ROW = 5
 WAIT_LIMIT_S = 2.0
 READY_GLANCE_S = 2.0
+LEASE_TTL_S = 60.0
+GLANCES_PER_TTL = 5
 
 Spawn = Callable[[str], Spawned]
+
+
+class HolderLost(TransientError):
+    """A pool's member is there and answers nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,7 @@ class Driver:
         should_stop: Polled with it; a reason drains the run: what runs may finish, nothing new starts.
         pool: Members that are ready, by name.
         proposals_open: Whether designers may still propose.
+        lease_ttl_s: How long a member at work may answer nothing before it is ended and its work is handed to another.
     """
 
     tree: TreeHandle
@@ -60,6 +67,7 @@ class Driver:
     should_stop: Callable[[], str] = lambda: ""
     pool: dict[str, Spawned] = field(default_factory=dict)
     proposals_open: bool = True
+    lease_ttl_s: float = LEASE_TTL_S
 
     async def run(self) -> RunStatus:
         """Work until every quota is spent, or the run is drained.
@@ -94,7 +102,7 @@ class Driver:
                 if not await self._is_ready(member):
                     return
                 self.pool[name] = member
-                async for _ in work(member):
+                async for _ in self._attended(member, work(member)):
                     deaths = 0
                 return
             except TransientError as error:
@@ -106,11 +114,49 @@ class Driver:
                     ) from error
                 member.end()  # before its work is handed to another: it may be alive and out of reach
                 await self.tree.release(name)
-                await self.scheduler.release(name, "holder-died", str(error))
+                cause = "holder-lost" if isinstance(error, HolderLost) else "holder-died"
+                await self.scheduler.release(name, cause, str(error))
                 await asyncio.sleep(0.1 * 2**deaths)
             finally:
                 self.pool.pop(name, None)
                 member.end()
+
+    async def _attended(self, member: Spawned, pieces: AsyncIterator[None]) -> AsyncIterator[None]:
+        """The pieces of a member's work, as long as it answers.
+
+        Raises:
+            HolderLost: It has been silent for too long, stopped or out of reach.
+        """
+        silence = asyncio.create_task(self._silence(member))
+        piece = asyncio.create_task(_is_there(pieces))
+        try:
+            while True:
+                await asyncio.wait((piece, silence), return_when=asyncio.FIRST_COMPLETED)
+                if not piece.done():
+                    raise HolderLost(f"{member.name} has answered nothing for {self.lease_ttl_s:g} s")
+                if not await piece:
+                    return
+                yield
+                piece = asyncio.create_task(_is_there(pieces))
+        finally:
+            silence.cancel()
+            piece.cancel()
+
+    async def _silence(self, member: Spawned) -> None:
+        """Return once a member has not answered for the time of a lease.
+
+        Glances are counted rather than seconds: a driver that was stopped itself gives nobody up when it wakes.
+        """
+        glance_s, clock = self.lease_ttl_s / GLANCES_PER_TTL, asyncio.get_running_loop().time
+        unanswered = 0
+        while unanswered < GLANCES_PER_TTL:
+            began = clock()
+            try:
+                await asyncio.wait_for(member.handle.ping(), glance_s)
+                unanswered = 0
+            except (TransientError, TimeoutError):  # of one that died, its work will tell
+                unanswered += 1
+            await asyncio.sleep(began + glance_s - clock())
 
     async def _is_ready(self, member: Spawned) -> bool:
         """Wait until a member runs, which may take as long as its cards are away; False when the run ends before."""
@@ -174,3 +220,10 @@ class Driver:
             return await asyncio.wait_for(member.handle.progress(), STATUS_EVERY_S)
         except (TransientError, TimeoutError):
             return None  # it is busy or dying; the next glance will tell
+
+
+async def _is_there(pieces: AsyncIterator[None]) -> bool:
+    """Whether another piece came."""
+    async for _ in pieces:
+        return True
+    return False
