@@ -30,6 +30,8 @@ from genesys.evolution.promotion import (
     decide,
     resolve_promotion,
 )
+from genesys.evolution.promotion.replicates import next_replicate
+from genesys.ladder.ledger import RunKey
 from genesys.testing import PromotionStrategyTestCase, add_design, climb, metrics_for, start_tree, verify
 from genesys.testing.strategies import assert_spent_or_declined
 
@@ -291,6 +293,37 @@ def test_replicates_go_to_the_finalists_best_first(quota: int) -> None:
         verify_replicate(tree, decision)
     finalists = [("d2", "middle", 1), ("d1", "middle", 1)][-quota:]
     assert order == [*finalists, ("d1", "small", 1), ("d2", "small", 1), ("d0", "small", 1)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    training_seeds=st.integers(2, 3), n_verifiers=st.integers(1, 5), p_refund=st.sampled_from([0.0, 0.3]),
+    p_fail=st.sampled_from([0.0, 0.2]), seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_the_next_replicate_is_the_same_after_a_restart(
+    training_seeds: int, n_verifiers: int, p_refund: float, p_fail: float, seed: int
+) -> None:
+    """What is kept from call to call changes no answer: at every event it equals a scan of all."""
+    events: list[Event] = []
+    tree = start_tree(quotas=(6, 3), reference="design-0", training_seeds=training_seeds, events=events)
+    climb(
+        tree, SuccessiveHalving(), n_designs=7, n_verifiers=n_verifiers, rng=Random(seed), p_refund=p_refund, p_fail=p_fail,
+        events=events,
+    )  # fmt: skip
+    again = EvolutionTree(tree.rule)
+    for event in events:
+        again.apply(event)
+        assert next_replicate(again) == _scanned(again, training_seeds)
+
+
+def _scanned(tree: EvolutionTree, n_seeds: int) -> RunKey | None:
+    for scale in reversed(tree.scales):
+        for design in tree.ratings.by_scale[scale]:
+            keys = [RunKey(design, scale, seed) for seed in range(1, n_seeds)]
+            free = [key for key in keys if tree.ledger.state(key) is None]
+            if free and tree.record(design).state is DesignState.VERIFIED and tree.record(design).first_run(scale):
+                return free[0]
+    return None
 
 
 def verify_replicate(tree: EvolutionTree, decision: Verify) -> None:
