@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from genesys.errors import ConfigError, TransientError
@@ -14,6 +14,8 @@ from genesys.storage.sql_journal import Mode, Rows, SqlJournal
 
 if TYPE_CHECKING:
     import psycopg
+
+T = TypeVar("T")
 
 _TABLES = """
     CREATE TABLE events (seq bigint PRIMARY KEY, time double precision NOT NULL, event text NOT NULL, crc bigint NOT NULL);
@@ -41,7 +43,6 @@ _CONNECTION: dict[str, str | int] = {
 _USERS_MISTAKE = re.compile(
     r"password|authentication|does not exist|not permitted|pg_hba|permission denied", re.IGNORECASE
 )
-_APPENDS = 5  # tries of one append, each on a connection of its own
 
 
 class ConnectionLost(TransientError):
@@ -108,15 +109,12 @@ class PostgresJournal(SqlJournal):
             raise kind(f"Cannot use the journal {self.place}: {_said(error)}. Try again.") from error
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Rows:
-        while True:
-            try:
-                with self._telling():
-                    cursor = self._db.execute(statement.replace("?", "%s").encode(), values)
-                    return cursor.fetchall() if cursor.description else []
-            except ConnectionLost:
-                if self._in_transaction:
-                    raise
-                self._reconnect()
+        def ask() -> Rows:
+            with self._telling():
+                cursor = self._db.execute(statement.replace("?", "%s").encode(), values)
+                return cursor.fetchall() if cursor.description else []
+
+        return ask() if self._in_transaction else self._outliving_connections(ask)
 
     def _write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         with self._telling(), self._db.cursor() as cursor:
@@ -132,13 +130,19 @@ class PostgresJournal(SqlJournal):
         finally:
             self._in_transaction = False
 
-    def _reconnect(self) -> None:
-        """Connect again.
+    def _outliving_connections(self, work: Callable[[], T]) -> T:
+        """Do a piece of work, and again on a new connection when it broke, until the patience ends."""
+        deadline = None
+        while True:
+            try:
+                return work()
+            except ConnectionLost:
+                deadline = deadline or time.monotonic() + self._patience_s
+                if time.monotonic() > deadline:
+                    raise
+                self._reconnect(deadline)
 
-        Raises:
-            TransientError: Not within the patience.
-        """
-        deadline = time.monotonic() + self._patience_s
+    def _reconnect(self, deadline: float) -> None:
         while True:
             try:
                 self._db = self._connect()
@@ -149,15 +153,15 @@ class PostgresJournal(SqlJournal):
                 time.sleep(0.2)
 
     def _store(self, records: Rows, blobs: Rows, expected_seq: int) -> None:
-        for attempt in range(_APPENDS):
-            try:
-                if not attempt or not self._was_stored(records, expected_seq):
-                    super()._store(records, blobs, expected_seq)
-                return
-            except ConnectionLost:
-                if attempt == _APPENDS - 1:
-                    raise
-                self._reconnect()
+        store, lost = super()._store, False
+
+        def store_once() -> None:
+            nonlocal lost
+            if not (lost and self._was_stored(records, expected_seq)):
+                lost = True
+                store(records, blobs, expected_seq)
+
+        self._outliving_connections(store_once)
 
     def _was_stored(self, records: Rows, expected_seq: int) -> bool:
         """Whether an append whose answer was lost is in the journal: only this writer wrote in its epoch.
@@ -168,11 +172,8 @@ class PostgresJournal(SqlJournal):
             return bool(records) and self._standing() == (self._epoch, expected_seq + len(records))
 
     def save_snapshot(self, seq: int, state: Mapping[str, Any]) -> None:
-        try:
-            super().save_snapshot(seq, state)
-        except ConnectionLost:
-            self._reconnect()
-            super().save_snapshot(seq, state)
+        save = super().save_snapshot
+        self._outliving_connections(lambda: save(seq, state))
 
     def close(self) -> None:
         self._db.close()

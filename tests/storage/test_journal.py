@@ -1,8 +1,7 @@
-"""The SQLite journal: conformance, damage, other processes, and the golden journal of version 1."""
+"""The SQLite journal: conformance, and damage that only a file can have."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import zlib
 from functools import partial
@@ -11,15 +10,10 @@ from pathlib import Path
 import pytest
 
 from genesys.errors import ConfigError
-from genesys.evolution import EvolutionTree
-from genesys.evolution.events import event_from_json
 from genesys.evolution.fitness import RelativeFitness
 from genesys.storage import BlobError, SqliteJournal, content_hash, open_tree
 from genesys.testing import JournalTestCase
 from genesys.testing.journals import OpenJournal, Spoil, some_events
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "journal_v1.jsonl"
-GOLDEN_DIGEST = "c5bdb6a0256509fb354578f7c3ea6f6c1b3002be84d47452c6b357ff8d10abb5"
 
 
 class TestSqliteJournal(JournalTestCase):
@@ -64,13 +58,6 @@ def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
     assert open_tree(journal, RelativeFitness()).digest() == digest, "a snapshot of a later version"
     damage(tmp_path / "j.sqlite", "UPDATE snapshots SET state = '{'")
     assert journal.load_snapshot() is None and open_tree(journal, RelativeFitness()).digest() == digest
-
-
-def test_the_journal_of_version_1_still_replays() -> None:
-    tree = EvolutionTree(RelativeFitness())
-    for line in GOLDEN.read_text(encoding="utf-8").splitlines():
-        tree.apply(event_from_json(json.loads(line)))
-    assert tree.digest() == GOLDEN_DIGEST, "an old journal must give the state it always gave"
 
 
 def test_a_damaged_blob_is_noticed(tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ from genesys.testing import JournalTestCase
 from genesys.testing.journals import OpenJournal, Spoil, some_events
 from tests.storage.postgres_server import PASSWORD, PostgresServer
 
-psycopg = pytest.importorskip("psycopg") if "psycopg" not in sys.modules else sys.modules["psycopg"]
-
 
 def execute(url: str, statement: str, *values: Any) -> list[Any]:
+    import psycopg
+
     with psycopg.connect(url, autocommit=True) as db:
         cursor = db.execute(statement, values)
         return list(cursor.fetchall()) if cursor.description else []
@@ -73,9 +73,8 @@ def test_appends_survive_connections_that_break_at_any_moment(postgres: str, jou
     ended, rng = threading.Event(), Random(5)
 
     def break_connections() -> None:
-        with psycopg.connect(postgres, autocommit=True) as db:
-            while not ended.wait(rng.uniform(0.005, 0.1)):
-                db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        while not ended.wait(rng.uniform(0.005, 0.1)):
+            execute(postgres, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
 
     breaker = threading.Thread(target=break_connections)
     breaker.start()
