@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import islice
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
@@ -213,10 +214,11 @@ class Population:
         """Its fitness at each scale at which it is rated, bottom first, without the cost of a view."""
         return self._tree.ratings.fitness(design)
 
-    def value(self, design: str) -> float | None:
-        """Its fitness if it is eligible and rated, without the cost of a view."""
+    def value(self, design: str) -> float:
+        """Its fitness at the highest scale at which it is rated, without the cost of a view; minus infinity when it is
+        unrated or may not be a parent."""
         key = self._tree.ratings.by_value.key(design)
-        return None if key is None else key[0]
+        return -inf if key is None else key[0]
 
     # --- the ladder ----------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache, partial
@@ -51,10 +52,18 @@ class SelectionStrategyTestCase:
         runs = [[strategy.select(population, rng=rng) for _ in range(20)] for rng in (Random(3), Random(3))]
         assert runs[0] == runs[1], "the same generator gave different choices: there is another source of chance"
 
-    def test_reaches_more_than_one_design_when_all_are_tied(self, strategy: SelectionStrategy) -> None:
-        population, rng = make_population(40, tied=True), Random(0)
-        parents = {p for _ in range(200) for p in strategy.select(population, rng=rng).parents}
-        assert len(parents) >= 5, f"all designs measure alike, yet only {sorted(parents)} become parents"
+    def test_builds_on_many_designs_when_all_are_tied(self, strategy: SelectionStrategy) -> None:
+        tree, rng = start_tree(quotas=(200, 1), reference="design-0"), Random(0)
+        parents: Counter[str] = Counter()
+        for i in range(120):
+            chosen = strategy.select(tree.population(), rng=rng).parents if i > 2 else ()
+            parents.update(chosen)
+            add_design(tree, f"design-{i}", is_seed=i < 2, parents=chosen)
+            verify(tree, f"design-{i}", "small", 0.5)
+        (most, n), n_all = parents.most_common(1)[0], parents.total()
+        assert len(parents) >= 20 and n < 0.3 * n_all, (
+            f"all designs measure alike, yet only {len(parents)} become parents, {most} {n} times of {n_all}"
+        )
 
     @pytest.mark.parametrize("seed", range(6))
     @pytest.mark.parametrize(("n_seeds", "tied"), [(0, False), (2, False), (2, True)])

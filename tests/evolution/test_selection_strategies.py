@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from math import inf
 from random import Random
 from typing import Any
 
@@ -102,7 +103,7 @@ class _PrefersAnId:
     [
         (_OfItsOwnChance(), "test_takes_its_chance_from_the_generator_given", "the same generator"),
         (_ReadsAll(), "test_a_call_costs_no_more_among_many_designs", "lines of Python"),
-        (_PrefersAnId(), "test_reaches_more_than_one_design_when_all_are_tied", "all designs measure alike"),
+        (_PrefersAnId(), "test_builds_on_many_designs_when_all_are_tied", "all designs measure alike"),
     ],
 )
 def test_the_case_finds_a_bad_strategy(strategy: Any, test: str, complaint: str) -> None:
@@ -295,6 +296,11 @@ def test_an_elite_that_fails_or_measures_worse_makes_way() -> None:
     assert "rival" in drawn and "dense" not in drawn
 
 
+def test_elites_of_one_cell_that_are_tied_are_drawn_by_lot() -> None:
+    drawn = Counter(parents_of(MapElites(descriptors={}, rates=MUTATE), make_population(20, tied=True), 400))
+    assert len(drawn) == 20 and max(drawn.values()) < 60
+
+
 def test_descriptors_that_nobody_has_make_no_difference() -> None:
     population = make_population(40)
     with_recall = MapElites(descriptors={"probe_recall": (0.5,)}, rates=MUTATE)
@@ -345,7 +351,6 @@ def test_the_island_that_improves_is_chosen_most_and_the_others_are_not_forgotte
         drawn[strategy.select(tree.population(), rng=rng).reason.partition(":")[0]] += 1
     assert drawn.most_common(1)[0][0] == f"island {gaining}"
     progress = strategy.progress(tree.population(), Archipelago.of(tree.population(), strategy, 4, 0.0))
-    assert sum(p.n for p in progress.values()) == strategy.window
     assert progress[gaining].reward > 0 and all(p.reward == 0 for k, p in progress.items() if k != gaining)
 
 
@@ -411,7 +416,7 @@ def test_a_population_tells_what_is_new() -> None:
     verify(tree, "b", "small", 0.2)
     population = tree.population()
     ids, mark = population.rerated()
-    assert set(ids) == {"a", "b"} and list(population.commits(1)) == ["b"] and population.value("c") is None
+    assert set(ids) == {"a", "b"} and list(population.commits(1)) == ["b"] and population.value("c") == -inf
     verify(tree, "b", "middle", 0.3)
     population = tree.population()
     assert set(population.rerated(mark)[0]) == {"b"}

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil, inf, log, sqrt
+from math import inf, log, sqrt
 from random import Random
 
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.selection.base import OperatorRates, Selection, fitter_of_two
+from genesys.evolution.selection.base import OperatorRates, Selection, fitter_of_two, n_first
 from genesys.evolution.selection.islands import SEEDS, Archipelago, check_islands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What an island's latest designs gained over their parents.
+    """What an island's latest designs gained over their parents, as decayed means, the latest the weightiest.
 
     Attributes:
-        n: Designs.
-        signal: Decayed mean of the squared gains, the latest the weightiest.
-        reward: Decayed mean of the gains.
+        signal: Of the squared gains.
+        reward: Of the gains.
     """
 
-    n: int = 0
     signal: float = 0.0
     reward: float = 0.0
 
     def after(self, gain: float, decay: float) -> Progress:
         """With one more design."""
         return Progress(
-            n=self.n + 1,
-            signal=decay * self.signal + (1 - decay) * gain**2,
-            reward=decay * self.reward + (1 - decay) * gain,
+            signal=decay * self.signal + (1 - decay) * gain**2, reward=decay * self.reward + (1 - decay) * gain
         )
 
 
@@ -43,15 +40,15 @@ class Adaptive:
 
     The probability to explore is `least + (most - least) / (1 + sqrt(signal))`: an island that improves is exploited, one
     that stands still is explored. A gain is what a design measured above its best parent at the highest scale that both
-    reached, 0 if it is worse; in the unit of fitness. All follows from the last `window` commits as they are rated now: the
-    cost is bounded, and nothing needs to be remembered.
+    reached, 0 if it is worse; in the unit of fitness. All follows from the last `window` proposals and commits as they are
+    rated now: the cost is bounded, and nothing needs to be remembered.
 
     Attributes:
         n, migration: As of `Islands`.
         least, most: Bounds of the probability to explore.
         decay: Of gains, for each later design of the island.
-        c: Weight of the bonus for islands with few designs in the window.
-        window: Commits looked at.
+        c: Weight of the bonus for islands with few of the last proposals.
+        window: Proposals and commits looked at.
 
     Source: AdaEvolve (Cemri et al. 2026, arXiv 2602.20133), levels 1 and 2, with its constants; gains are over parents, not
     over the island's best at the time, and nothing is asked of a language model.
@@ -77,7 +74,7 @@ class Adaptive:
     def select(self, population: Population, *, rng: Random) -> Selection:
         islands = Archipelago.of(population, self, self.n, self.migration)
         progress = self.progress(population, islands)
-        island = self._island(islands.inhabited(), progress, rng)
+        island = self._island(population, islands, progress, rng)
         intensity = self.intensity(progress.get(island, Progress()))
         exploring = rng.random() < intensity
         reason = f"island {island}: {'explore' if exploring else 'exploit'} (exploring {intensity:.0%})"
@@ -96,24 +93,29 @@ class Adaptive:
         """The probability to explore."""
         return self.least + (self.most - self.least) / (1 + sqrt(progress.signal))
 
-    def _island(self, inhabited: Sequence[int], progress: dict[int, Progress], rng: Random) -> int:
-        n = sum(p.n for p in progress.values())
+    def _island(
+        self, population: Population, islands: Archipelago, progress: Mapping[int, Progress], rng: Random
+    ) -> int:
+        proposed = Counter(map(islands.home, population.proposed(max(0, len(population) - self.window))))
         total = sum(p.reward for p in progress.values()) or 1.0
 
         def bound(island: int) -> float:
-            own = progress.get(island)
-            return inf if own is None else own.reward / total + self.c * sqrt(log(n) / own.n)
+            if not proposed[island]:
+                return inf
+            bonus = sqrt(log(proposed.total()) / proposed[island])
+            return progress.get(island, Progress()).reward / total + self.c * bonus
 
+        inhabited = islands.inhabited()
         return max(rng.sample(inhabited, len(inhabited)), key=bound)  # a tie goes to the first, so by lot
 
 
 def _parent(population: Population, islands: Archipelago, island: int, exploring: bool, rng: Random) -> DesignView:
-    """Anyone who lives there, or one of the best quarter of it, the fitter the likelier."""
+    """Anyone who lives there, or one of the best quarter, ties with its last included, the fitter the likelier."""
     ranked = islands.ranked(island) or islands.ranked(SEEDS)
     if exploring or not ranked:
         design = islands.draw(island, rng)
         return population.sample(rng, 1)[0] if design is None else population.get(design)
-    best = ceil(len(ranked) / 4)
+    best = n_first(ranked, 0.25, population.value)
     return fitter_of_two(lambda: population.get(ranked[rng.randrange(best)]))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import inf, isclose
+from math import ceil, inf, isclose
 from random import Random
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, TypeVar, get_args
 
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignView
@@ -17,6 +18,16 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 N_PARENTS = {"mutation": 1, "crossover": 2, "scratch": 0}
 
 _ATTEMPTS = 8
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Ranked(Protocol[T_co]):
+    """Ids or views, the best first."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> T_co: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +146,17 @@ class OperatorRates:
 def value_of(view: DesignView) -> float:
     """Its fitness at the highest scale at which it is rated; minus infinity when it is unrated."""
     return view.best.value if view.best is not None else -inf
+
+
+def n_first(ranked: _Ranked[T], share: float, value: Callable[[T], float]) -> int:
+    """How many stand in the first share (0..1) of a ranking, at least one, whoever is tied with the last of them included.
+
+    0 for an empty ranking.
+    """
+    if not len(ranked):
+        return 0
+    last = max(1, ceil(share * len(ranked))) - 1
+    return bisect_right(ranked, -value(ranked[last]), lo=last, key=lambda item: -value(item))
 
 
 def fitter_of_two(draw: Callable[[], DesignView]) -> DesignView:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.selection.base import OperatorRates, Selection, value_of
+from genesys.evolution.selection.base import OperatorRates, Selection, n_first, value_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Greedy:
         """The fittest first, ties for first in random order; by lot when nothing is rated, and at the end."""
         rated = population.rated
         if rated:
-            n_tied = bisect_right(rated, -value_of(rated[0]), key=lambda view: -value_of(view))
+            n_tied = n_first(rated, 0.0, value_of)
             for place in rng.sample(range(n_tied), min(n_tied, 2)):
                 yield rated[place]
             yield from rated[n_tied : n_tied + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Generic, TypeVar
 
 from genesys.evolution.design import DesignRecord
@@ -39,7 +40,7 @@ class Groups(Generic[G]):
 
     def _put(self, population: Population, design: str) -> None:
         value = population.value(design)
-        if value is None:
+        if value == -inf:
             if design in self._groups:
                 self._rankings[self._groups[design]].discard(design)
             return

@@ -11,7 +11,7 @@ from random import Random
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignRecord, DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.selection.base import OperatorRates, Selection
+from genesys.evolution.selection.base import OperatorRates, Selection, n_first
 from genesys.evolution.selection.groups import Groups
 
 Cell = tuple[int | None, ...]
@@ -26,7 +26,8 @@ class MapElites:
     """The fittest design of a cell drawn by lot; cells part the designs by what they are, not by how good they are.
 
     A design's cell is told by the metrics of its first verification, so by those of the lowest scale, at which all of
-    them are measured. It is the elite while it is the fittest there now, each by its highest scale.
+    them are measured. It is the elite while it is the fittest there now, each by its highest scale; by lot
+    among those tied.
 
     Attributes:
         descriptors: By name of a metric, the edges between its bins; without edges, bins of half an octave. A metric
@@ -48,7 +49,10 @@ class MapElites:
         names = sorted(cells, key=repr)
 
         def elite() -> DesignView:
-            return population.get(cells[rng.choice(names)][0]) if names else population.sample(rng, 1)[0]
+            if not names:
+                return population.sample(rng, 1)[0]
+            cell = cells[rng.choice(names)]
+            return population.get(cell[rng.randrange(n_first(cell, 0.0, population.value))])
 
         return self.rates.plan(population, rng, elite, f"elite of one of {len(names)} cells")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil
 from random import Random
 
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignView
 from genesys.evolution.population import Population
-from genesys.evolution.selection.base import OperatorRates, Selection, fitter_of_two, value_of
+from genesys.evolution.selection.base import OperatorRates, Selection, fitter_of_two, n_first, value_of
 
 Draw = Callable[[], DesignView | None]
 
@@ -44,6 +42,8 @@ class QuadrantSelection:
         for name in ("good_share", "confident_share", "exploit"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"Cannot select by quadrants with {name} {getattr(self, name)}; expected 0..1.")
+        if self.n_tries < 1:
+            raise ConfigError(f"Cannot select by quadrants with n_tries {self.n_tries}; expected >= 1.")
 
     def select(self, population: Population, *, rng: Random) -> Selection:
         exploiting = rng.random() < self.exploit
@@ -59,7 +59,7 @@ class QuadrantSelection:
     def _quadrants(self, population: Population, rng: Random) -> tuple[Draw, Draw]:
         """A draw from either quadrant, which may fail."""
         fit, sure = population.rated, population.eligible
-        n_good, n_sure = _cut(fit, self.good_share, value_of), _cut(sure, self.confident_share, _points)
+        n_good, n_sure = n_first(fit, self.good_share, value_of), n_first(sure, self.confident_share, _points)
         if not n_good:
             return _nobody, _nobody
         least_fit, least_sure = value_of(fit[n_good - 1]), _points(sure[n_sure - 1])
@@ -73,14 +73,6 @@ class QuadrantSelection:
             return view if view.best is not None and view.best.value < least_fit else None
 
         return good, poor
-
-
-def _cut(ranked: Sequence[DesignView], share: float, key: Callable[[DesignView], float]) -> int:
-    """How many stand in the first share of a ranking, at least one, whoever is tied with the last of them among them."""
-    if not ranked:
-        return 0
-    last = max(1, ceil(share * len(ranked))) - 1
-    return bisect_right(ranked, -key(ranked[last]), lo=last, key=lambda view: -key(view))
 
 
 def _points(view: DesignView) -> float:
