@@ -17,7 +17,15 @@ from actors.handles import Objects, RayObjects
 from actors.messages import Appended, CheckTask, DesignerTask, Done, Outcome, Parent, ProposeTask, Ref, Submission, Wait
 from genesys.errors import GenesysError, TransientError
 from genesys.evolution import BookkeepingError, DesignState, DesignView
-from genesys.evolution.events import DesignImplemented, DesignProposed, Event, ProposalFailed, RunStarted
+from genesys.evolution.events import (
+    DesignImplemented,
+    DesignProposed,
+    Event,
+    ProposalFailed,
+    RunStarted,
+    VerificationFailed,
+    VerificationRecorded,
+)
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.operators import Focus, adaptive_focus, known_twin, with_adaptive_rates
 from genesys.evolution.selection import SelectionStrategy, select_safely
@@ -284,12 +292,11 @@ class EvolutionTree(Batched):
                     self._journal.save_snapshot(len(self._recent), self._tree.to_snapshot())
 
     def _is_settled(self, event: Event) -> bool:
-        """Whether this very outcome stands in the books, because an answer to it was lost and it came again."""
-        lease = getattr(event, "lease", None)
-        if lease is None or event.kind == "lease_granted" or lease in self._tree.leases:
+        """Whether this outcome stands in the books, because an answer to it was lost and it came again."""
+        if not isinstance(event, VerificationRecorded | VerificationFailed) or event.lease in self._tree.leases:
             return False
-        design = getattr(event, "design", "")
-        return bool(design) and any(run.lease == lease for run in self._tree.record(design).runs)
+        outcome = "committed" if isinstance(event, VerificationRecorded) else "failed"
+        return any(run.lease == event.lease and run.outcome == outcome for run in self._tree.record(event.design).runs)
 
 
 class _TreeMetrics:
