@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -16,7 +17,7 @@ from genesys.api import Run
 ROOT = Path(__file__).parents[2]
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+def start(*arguments: str, cwd: Path, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
     """The command in a process group of its own and with Ctrl-C heeded, as a terminal would start it.
 
     Tests may themselves run in the background of a shell, where SIGINT is ignored and children inherit that.
@@ -24,9 +25,15 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "genesys", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
+        command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, process_group=0,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
+
+
+def start_into(log: Path, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """The command with its output in a file, which nobody need read while it runs."""
+    with log.open("w") as file:
+        return start(*arguments, cwd=cwd, output=file)
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 300.0) -> str:

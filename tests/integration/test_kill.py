@@ -25,12 +25,10 @@ from actors.verifier import Data, VerifierActor, VerifierSettings
 from cluster.driver import Driver
 from cluster.evolve import make_plan
 from cluster.spawn import Spawned, spawn_scheduler, spawn_tree
-from genesys.api import Run
 from genesys.config import RunConfig
-from genesys.evolution import EvolutionTree
-from genesys.evolution.fitness import resolve_fitness
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage, NullScorer
+from tests.integration.audits import audit, journal_of
 from tests.integration.processes import actor_processes
 
 pytestmark = pytest.mark.ray
@@ -76,31 +74,6 @@ async def drive(folder: Path, *, resume: bool = False, on_snapshot: Callable[[ob
             ray.kill(service.actor)
 
 
-def audit(folder: Path) -> None:
-    """The books balance: quotas spent and not overrun, one commit a key, replay equals the snapshot's state."""
-    run = Run(folder)
-    tree = run.tree
-    accounts = {scale: tree.ledger.account(scale) for scale in tree.scales}
-    assert {scale: a.finished for scale, a in accounts.items()} == dict(
-        zip(tree.scales, CONFIG.quotas or (), strict=True)
-    )
-    assert not tree.leases and tree.finished == "every quota is spent"
-    replayed = EvolutionTree(resolve_fitness())
-    journal = run.store.journal(mode="reader")
-    commits: set[tuple[str, str, int]] = set()
-    for entry in journal.read():
-        replayed.apply(entry.event)
-        if entry.event.kind == "verification_recorded":
-            key = (entry.event.design, entry.event.scale, entry.event.seed)
-            assert key not in commits, f"{key} was committed twice"
-            commits.add(key)
-            assert journal.blob(entry.event.report)
-    assert replayed.digest() == tree.digest()
-    for record in tree:
-        assert journal.blob(record.program)
-        assert all(parent in tree.records for parent in record.parents)
-
-
 def test_one_of_each_kind_dies_and_then_the_driver(tmp_path: Path, ray_cluster: None) -> None:
     """A run in which each actor is killed once, the driver after them, and which is then resumed."""
     killed: list[str] = []
@@ -119,12 +92,12 @@ def test_one_of_each_kind_dies_and_then_the_driver(tmp_path: Path, ray_cluster: 
 
     with pytest.raises(Killed):
         asyncio.run(drive(tmp_path / "run", on_snapshot=kill_in_turn))
-    before = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
+    before = journal_of(tmp_path / "run")
     asyncio.run(drive(tmp_path / "run", resume=True))
-    after = [entry for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
+    after = journal_of(tmp_path / "run")
     assert after[: len(before)] == before, "what stood in the journal changed"
     assert killed == list(KINDS)
-    audit(tmp_path / "run")
+    audit(tmp_path / "run", CONFIG.quotas or ())
 
 
 @pytest.mark.slow
@@ -141,7 +114,7 @@ def test_killing_an_actor_loses_nothing(kind: str, tmp_path: Path, ray_cluster: 
 
     asyncio.run(drive(tmp_path / "run", on_snapshot=kill_now_and_then))
     assert kills, f"no process of {kind} was found to kill"
-    audit(tmp_path / "run")
+    audit(tmp_path / "run", CONFIG.quotas or ())
 
 
 @pytest.mark.slow
@@ -158,4 +131,4 @@ def test_random_kills_of_everything(seed: int, tmp_path: Path, ray_cluster: None
 
     asyncio.run(drive(tmp_path / "run", on_snapshot=kill_something))
     assert kills
-    audit(tmp_path / "run")
+    audit(tmp_path / "run", CONFIG.quotas or ())

@@ -1,0 +1,176 @@
+"""Twenty SIGKILLs across one run with real training: driver, tree, scheduler, designers, verifiers and caged children.
+
+The command runs in processes of its own and is resumed whenever its driver was the one to die.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from genesys.api import Run, reproduce
+from genesys.evolution.tree import POISON_AFTER
+from genesys.ladder.ledger import RunKey
+from genesys.sandbox.cgroups import Group
+from genesys.storage.journal import Entry
+from tests.integration.audits import audit, journal_of
+from tests.integration.processes import descendants, is_actor, start_into
+from tests.integration.test_evolve import write_config
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
+N_KILLS = 20
+KINDS = ("driver", "tree", "scheduler", "designer", "verifier", "caged child")
+_CLASSES = {"tree": "EvolutionTree", "scheduler": "BudgetScheduler", "designer": "Designer", "verifier": "Verifier"}
+_FIGURES = ("test_bpb", "val_loss_nats", "untrained_val_loss_nats", "unigram_bpb", "n_params")
+
+
+class Massacre:
+    """A run that is killed piece by piece until it has taken `n_kills`, and then left to end.
+
+    Attributes:
+        killed: What died, in order.
+        prefixes: The journal as it stood before each death.
+        seen: Every process that was ever part of it.
+    """
+
+    def __init__(self, folder: Path, n_kills: int, seed: int) -> None:
+        self.folder, self.run_folder = folder, folder / "runs" / "run-1"
+        self.killed: list[str] = []
+        self.prefixes: list[list[Entry]] = []
+        self.seen: dict[int, psutil.Process] = {}
+        self._n_kills, self._rng = n_kills, random.Random(seed)
+        self._driver = psutil.Process()
+        self._charged: dict[RunKey, int] = {}
+
+    def carry_out(self) -> None:
+        """Start the run, kill, resume, until it has ended by itself."""
+        resume: tuple[str, ...] = ()
+        for n in range(N_KILLS + 1):
+            process = start_into(
+                self.folder / f"log-{n}.txt", "evolve", "run.yaml", "--no-dashboard", *resume, cwd=self.folder
+            )
+            self._driver = psutil.Process(process.pid)
+            while process.poll() is None:
+                self._wait(self._rng.uniform(0.3, 2.0))
+                if len(self.killed) < self._n_kills:
+                    self._strike()
+            if process.returncode == 0:
+                return
+            assert process.returncode == -signal.SIGKILL, (self.folder / f"log-{n}.txt").read_text()
+            resume = ("--resume",) if (self.run_folder / "journal.sqlite").exists() else ("--run", str(self.run_folder))
+        raise AssertionError("the run does not end")
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, and note all processes meanwhile."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for process in (self._driver, *descendants(self._driver)):
+                self.seen.setdefault(process.pid, process)
+            time.sleep(0.05)
+
+    def _strike(self) -> None:
+        """Kill a process of the kind that had the fewest deaths so far, among those that there are."""
+        if not (self.run_folder / "journal.sqlite").exists():
+            return
+        victims = {kind: found for kind in KINDS if (found := self._find(kind))}
+        if not victims or (set(victims) == {"driver"} and not self._is_at_work()):
+            return
+        fewest = min(self.killed.count(kind) for kind in victims)
+        kind = self._rng.choice([kind for kind in victims if self.killed.count(kind) == fewest])
+        if kind == "driver" and not self._is_at_work():
+            return
+        prefix = journal_of(self.run_folder)
+        try:
+            self._rng.choice(victims[kind]).kill()
+        except psutil.NoSuchProcess:
+            return
+        self.prefixes.append(prefix)
+        self.killed.append(kind)
+
+    def _is_at_work(self) -> bool:
+        """Whether this driver has come as far as to hand out work."""
+        return any(is_actor(process, "Verifier") for process in descendants(self._driver))
+
+    def _find(self, kind: str) -> list[psutil.Process]:
+        below = descendants(self._driver)
+        if kind == "driver":
+            return [self._driver]
+        if kind == "caged child":
+            verifiers = [process for process in below if is_actor(process, "Verifier")]
+            found = [job for verifier in verifiers for job in jobs_of(verifier)]
+        else:
+            found = [process for process in below if is_actor(process, _CLASSES[kind])]
+        return found if kind not in ("verifier", "caged child") or self._may_kill_a_holder() else []
+
+    def _may_kill_a_holder(self) -> bool:
+        """Whether none of the leases that are out would end as poison; who holds which is not known here."""
+        tree = Run(self.run_folder).tree
+        keys = [lease.key for lease in tree.leases.values()]
+        if any(max(self._charged.get(key, 0), tree.n_deaths(key)) >= POISON_AFTER - 1 for key in keys):
+            return False
+        self._charged |= {key: self._charged.get(key, 0) + 1 for key in keys}
+        return bool(keys)
+
+    def left_behind(self) -> list[str]:
+        """Processes and control groups that are still there, after some time to go."""
+        _, alive = psutil.wait_procs(list(self.seen.values()), timeout=30)
+        groups = [folder for pid in self.seen for folder in Group.of(pid).folders if folder.exists()]
+        return [str(process) for process in alive] + [str(folder) for folder in groups]
+
+
+def jobs_of(worker: psutil.Process) -> list[psutil.Process]:
+    """What the keepers of a worker's cage have started."""
+    servers = [p for p in descendants(worker) if "genesys.sandbox.server" in " ".join(command_of(p))]
+    keepers = {process.pid for process in servers if process.ppid() in {server.pid for server in servers}}
+    return [process for process in servers if process.ppid() in keepers]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def massacre(folder: Path, rest: str, *, n_kills: int, seed: int) -> Massacre:
+    folder.mkdir()
+    write_config(folder, rest)
+    run = Massacre(folder, n_kills, seed)
+    run.carry_out()
+    assert len(run.killed) == n_kills, f"the run ended after {run.killed}"
+    after = journal_of(run.run_folder)
+    for prefix in run.prefixes:
+        assert after[: len(prefix)] == prefix, "what stood in the journal changed"
+    assert not run.left_behind()
+    return run
+
+
+def test_a_free_run_keeps_its_books(tmp_path: Path) -> None:
+    """Decisions 21a."""
+    run = massacre(tmp_path / "free", "quotas: [16, 4]\nseeds: [gpt, retnet]\n", n_kills=N_KILLS, seed=1)
+    assert set(run.killed) == set(KINDS), run.killed
+    books = audit(run.run_folder, (16, 4))
+    tried_most = max((r for record in books.tree for r in record.runs), key=lambda r: r.lease)
+    (design,) = [record.id for record in books.tree if tried_most in record.runs]
+    again = reproduce(run.run_folder, design, scale=tried_most.scale)
+    assert again.exact and again.holds, again.to_json()
+
+
+def test_a_closed_list_gives_the_same_results(tmp_path: Path) -> None:
+    """Decisions 21b: the designs are given, no designer adds one."""
+    closed = "quotas: [5, 3]\nseeds: [gpt, retnet, ttt, rwkv6]\ndesigns: [rwkv7]\n"
+    found = []
+    for name, n_kills in (("calm", 0), ("killed", N_KILLS)):
+        run = massacre(tmp_path / name, closed, n_kills=n_kills, seed=2)
+        books = audit(run.run_folder, (5, 3))
+        found.append({
+            (record.id, done.scale, done.seed): {figure: done.metrics[figure] for figure in _FIGURES}
+            for record in books.tree
+            for done in record.runs
+        })  # fmt: skip
+    assert found[0] == found[1] and len(found[0]) == 8
