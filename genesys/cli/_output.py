@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 _WIDTH = 100  # where no terminal tells
+_N_TWINS = 4  # named in a note
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -148,7 +149,8 @@ def leaderboard_notes(rows: list[dict[str, Any]], lead: dict[str, Any] | None) -
         )
     for row in rows:
         if row["twins"]:
-            yield f"{row['name']} stands for its twins, too, which compute the same: {', '.join(row['twins'])}."
+            more = f" and {len(row['twins']) - _N_TWINS} more" if len(row["twins"]) > _N_TWINS else ""
+            yield f"Twins of {row['name']}, which compute the same: {', '.join(row['twins'][:_N_TWINS])}{more}."
     for verdict in ("better", "worse"):
         found = [row for row in rows if row["against_reference"] and row["against_reference"]["verdict"] == verdict]
         if found:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, make_console, make_table, print_json, print_notes
+from genesys.cli._output import AsJson, Folded, make_console, make_table, print_json, print_notes
 
 if TYPE_CHECKING:
     from genesys.evolution.attribution import Attribution, Effect
@@ -54,7 +54,7 @@ def _table(title: str, effects: tuple[Effect, ...]) -> Any:
     table = make_table(title, columns, names=("",))
     for effect in effects:
         table.add_row(
-            effect.name, str(effect.n_proposed), str(effect.n_sane), str(effect.n_twins), str(effect.n),
+            Folded(effect.name), str(effect.n_proposed), str(effect.n_sane), str(effect.n_twins), str(effect.n),
             f"{effect.n_better / effect.n:.0%}" if effect.n else "", _gain(effect),
             *(f"{effect.steps[name]:.2f}" if name in effect.steps else "" for name in steps),
         )  # fmt: skip

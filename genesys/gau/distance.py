@@ -96,6 +96,10 @@ def _settings(place: UnitTree) -> tuple[str, ...]:
 
 
 def _levenshtein(a: Sequence[str], b: Sequence[str]) -> int:
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    a, b = a[start:], b[start:]  # equal beginnings and ends cost nothing: an edit is local
+    end = next((i for i, (x, y) in enumerate(zip(a[::-1], b[::-1], strict=False)) if x != y), min(len(a), len(b)))
+    a, b = a[: len(a) - end], b[: len(b) - end]
     above = list(range(len(b) + 1))
     for i, x in enumerate(a, start=1):
         row = [i]

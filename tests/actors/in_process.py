@@ -72,7 +72,11 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         cage = cage or NullCage()
         settings = TreeSettings(
-            run_folder=folder, selection=self.plan.selection, seed=config.seed, max_failed_proposals=max_failed
+            run_folder=folder,
+            selection=self.plan.selection,
+            seed=config.seed,
+            max_failed_proposals=max_failed,
+            adaptive=config.designers.adaptive,
         )
         self.tree = self._measured(EvolutionTree(settings, objects=self.objects))
         self.scheduler = self._measured(

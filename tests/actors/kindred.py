@@ -20,7 +20,15 @@ class KindredCage(NullCage):
             return answer
         self.n_checks += 1
         tree = UnitTree.from_json(request["tree"])
-        mixers = sorted(place.unit.name for _, place in tree.walk() if place.unit.kind == "mixer")
-        digest = hashlib.sha256(" ".join(mixers).encode()).hexdigest()
-        sketch = [float(len(mixers)), float(len(list(tree.walk())))]
-        return answer | {"behaviour": {"fingerprint": digest, "sketch": sketch}}
+        digest = hashlib.sha256(" ".join(mixers(tree)).encode()).hexdigest()
+        return answer | {"behaviour": {"fingerprint": digest, "sketch": sketch(tree)}}
+
+
+def mixers(tree: UnitTree) -> list[str]:
+    """Names of its mixers."""
+    return sorted(place.unit.name for _, place in tree.walk() if place.unit.kind == "mixer")
+
+
+def sketch(tree: UnitTree) -> list[float]:
+    """What the cage says of a design's outputs."""
+    return [float(len(mixers(tree))), float(len(list(tree.walk())))]

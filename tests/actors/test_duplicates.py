@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 import actors.designer
+from actors.designer import Designer
 from actors.messages import CheckTask, Done, ProposeTask, Submission
 from genesys.api import Run
+from genesys.checker import VerdictCache, sketch_distance
 from genesys.config import RunConfig
 from genesys.evolution import DesignState
 from genesys.evolution.events import DesignProposed, DesignTwinned, ProposalFailed
 from genesys.evolution.operators import Proposal
 from genesys.gau import UnitTree, parse_unit
-from genesys.gau.library import SEED_NAMES, seed_design
+from genesys.gau.library import SEED_NAMES, seed_design, unit_named
 from genesys.gau.normal_form import normal_form
+from genesys.ladder import Scale
 from genesys.testing.null_cage import NullCage
 from tests.actors.in_process import World, run_world
-from tests.actors.kindred import KindredCage
+from tests.actors.kindred import KindredCage, sketch
+from tests.actors.test_verdicts import CountingCage
 
+SMALL = tuple(
+    Scale(name=f"tiny-{k}", d_model=d, n_blocks=k, context=32, batch_tokens=64, n_tokens=64, peak_lr=1e-3,
+          width_step=8, size_tolerance=0.1, embedding_std=0.1) for k, d in ((1, 32), (2, 48))
+)  # fmt: skip
 CONFIG = RunConfig(quotas=(12, 4, 2), seeds=("gpt",))
 
 
@@ -155,3 +164,62 @@ def test_twinned_events_keep_the_checks_figures(tmp_path: Path) -> None:
         assert twins and all(len(event.fingerprint) == 64 and event.checker and event.sizes for event in twins)
 
     asyncio.run(work())
+
+
+def test_the_step_in_behaviour_is_measured_from_the_parents_verdict(tmp_path: Path) -> None:
+    async def work() -> None:
+        world = World(tmp_path / "run", CONFIG)
+        await world.start()
+        designer = Designer(
+            "Designer-1", world.tree, world.plan.ladder.scales, 257, cage=KindredCage(), objects=world.objects,
+            verdicts=VerdictCache(tmp_path / "verdicts"),
+        )  # fmt: skip
+        for _ in range(4):
+            task = await world.tree.next_task("Designer-1")
+            if isinstance(task, (ProposeTask, CheckTask)):
+                await designer.design(task)
+        tree = Run(tmp_path / "run").tree
+        children = [record for record in tree if record.parents]
+        assert children and "behaviour" not in tree.record(seed_design("gpt").design_id).steps
+        for record in children:
+            own, *theirs = (sketch(Run(tmp_path / "run").design(name).tree) for name in (record.id, *record.parents))
+            assert record.steps["behaviour"] == min(sketch_distance(own, other) or 0.0 for other in theirs)
+
+    asyncio.run(work())
+
+
+def test_sketches_of_unrelated_outputs_are_about_one_apart() -> None:
+    rng = Random(0)
+    a, b = ([rng.gauss(0, 1) for _ in range(200)] for _ in range(2))
+    far = sketch_distance(a, b)
+    assert far is not None and 0.85 < far < 1.15
+    assert sketch_distance(a, a) == 0 and sketch_distance(a, b) == sketch_distance(b, a)
+    assert sketch_distance(a, []) is None and sketch_distance([], []) is None
+
+
+def test_a_mutation_that_does_nothing_is_a_twin_by_the_real_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check runs in this process; nothing is made up but who proposes what."""
+    text = unit_named("Residual").source.partition("\n\n\ndef test")[0].replace("return X + Y", "return Y + 0 * X")
+    wrapped = seed_design("gpt").wrap("mixer", parse_unit(text))
+    other = seed_design("gpt").set("norm_mixer", "eps", 1e-5)
+    proposals = iter([wrapped, other])
+
+    async def work() -> None:
+        world = World(tmp_path / "run", RunConfig(quotas=(4, 1), ladder=SMALL, seeds=("gpt",)))
+        await world.start()
+        designer = Designer("Designer-1", world.tree, SMALL, 257, cage=CountingCage(), objects=world.objects)
+        await designer.design(await world.tree.next_task("Designer-1"))
+        monkeypatch.setattr(
+            actors.designer, "propose", lambda *_: Proposal(tree=next(proposals), operator="mutation", detail="made up")
+        )
+        for _ in range(2):
+            await designer.design(await world.tree.next_task("Designer-1"))
+
+    asyncio.run(work())
+    tree = Run(tmp_path / "run").tree
+    twin, sane = tree.record(wrapped.design_id), tree.record(other.design_id)
+    assert (twin.state, twin.inherited_from) == (DesignState.TWIN, seed_design("gpt").design_id)
+    assert sane.state is DesignState.IMPLEMENTED and sane.fingerprint != twin.fingerprint
+    assert twin.id not in tree.waiting("tiny-1") and sane.id in tree.waiting("tiny-1")

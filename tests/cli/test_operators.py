@@ -73,7 +73,7 @@ def test_the_leaderboard_names_the_twins_of_a_row(run: Path) -> None:
         assert row["twins"] == sorted(r.name for r in tree if r.inherited_from == row["design"])
     assert any(row["twins"] for row in rows)
     assert not {row["design"] for row in rows} & {r.id for r in tree if r.inherited_from}
-    assert "stands for its twins, too" in genesys("leaderboard", str(run))
+    assert "which compute the same: " in genesys("leaderboard", str(run))
 
 
 def test_the_family_tree_says_whose_twin_one_is(run: Path) -> None:
