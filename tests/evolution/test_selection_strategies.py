@@ -36,6 +36,7 @@ from genesys.evolution.selection import (
     resolve_selection,
 )
 from genesys.evolution.selection.adaptive import Progress
+from genesys.evolution.selection.base import n_first
 from genesys.evolution.selection.islands import SEEDS, Archipelago
 from genesys.testing import SelectionStrategyTestCase, add_design, make_population, metrics_for, start_tree, verify
 from genesys.testing.selection import check_life
@@ -421,3 +422,25 @@ def test_a_population_tells_what_is_new() -> None:
     population = tree.population()
     assert set(population.rerated(mark)[0]) == {"b"}
     assert population.value("b") == population.get("b").best.value  # type: ignore[union-attr]
+
+
+@given(values=st.lists(st.integers(0, 5), max_size=30), share=st.floats(0, 1))
+def test_the_first_share_of_a_ranking_takes_in_who_is_tied_with_its_last(values: list[int], share: float) -> None:
+    ranked = sorted(values, reverse=True)
+    n = n_first(ranked, share, float)
+    assert n >= share * len(ranked) and (n > 0) == bool(ranked)
+    assert all(value < ranked[n - 1] for value in ranked[n:]), "nobody who is as good is left out"
+    assert not n or sum(value > ranked[n - 1] for value in ranked) < max(1, share * len(ranked)), (
+        "nobody else is let in"
+    )
+
+
+def test_slices_of_a_population_look_at_nobody() -> None:
+    population = make_population(60)
+    half = population.rated[:30]
+    assert len(half) == 30 and half[-1].id == population.rated[29].id and [v.id for v in half[5:7]] == [
+        population.rated[5].id, population.rated[6].id,
+    ]  # fmt: skip
+    population = make_population(60)
+    _ = population.rated[:30][10:], population.top(40), population.youngest(50)
+    assert not population._views
