@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from genesys.errors import GenesysError, TransientError
+from genesys.errors import GenesysError
 from genesys.evolution import BookkeepingError, DesignState
 from genesys.evolution.events import DesignImplemented, Event, ProposalFailed, RunStarted
 from genesys.evolution.fitness import RelativeFitness
@@ -177,9 +177,9 @@ class Keeper:
             raise
         try:
             self._journal.append(batch, expected_seq=len(self._recent), blobs=blobs)
-        except Exception as error:
-            self._failure = error if isinstance(error, GenesysError) else TransientError(str(error))
-            raise self._failure from error
+        except GenesysError as error:
+            self._failure = error
+            raise
 
     def _is_settled(self, event: Event) -> bool:
         lease = getattr(event, "lease", None)

@@ -94,7 +94,7 @@ class _Simulation:
                 raise AuditError(f"nothing moves any more at {self.clock.now:.0f} s; {self._say()}")
             if self.clock.n_steps > MAX_STEPS:
                 raise AuditError(f"the run does not end; {self._say()}")
-            if self.clock.n_steps >= self._next_fault and len(self.faults) < self.schedule.max_faults:
+            if self.clock.n_steps >= self._next_fault:
                 self._something_fails()
         seconds = self.clock.now
         tree = self.session.keeper.body.tree
@@ -155,6 +155,8 @@ class _Simulation:
 
     def _something_fails(self) -> None:
         self._next_fault = self._steps_to_fault()
+        if not self.schedule.faults or len(self.faults) >= self.schedule.max_faults:
+            return
         fault = self.rng.choice(self.schedule.faults)
         if not self.session.is_over:
             self.faults.append((self.clock.now, fault))
