@@ -103,7 +103,7 @@ def test_a_run_waits_while_what_runs_may_give_back() -> None:
     for lease, name in enumerate(("a", "b"), start=1):
         tree.apply(LeaseGranted(lease=lease, design=name, scale="small", holder="h", n_tokens=100))
     waiting = decide(tree, SuccessiveHalving(), Random(0))
-    expected = "the cap of 250 tokens leaves no room for a run at small while 2 others run"
+    expected = "the cap of 250 tokens leaves no room for a run at small until a run ends"
     assert waiting == Wait(reason=expected, is_capped=True)
     tree.apply(LeaseRefunded(lease=1, cause="killed", n_tokens=50))
     decision = decide(tree, SuccessiveHalving(), Random(0))

@@ -30,7 +30,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Nothing to start now; ask again after the next event. `is_capped`: what runs holds the room under a cap."""
+    """Nothing to start now; ask again after the next event. `is_capped`: a cap leaves no room until some run ends."""
 
     reason: str
     failure: PolicyFailed | None = None
@@ -146,8 +146,9 @@ def _by_strategy(
     openings = {s: n for s, n in room.openings.items() if s not in room.only and s not in room.declined}
     for scale, niches in room.only.items():
         if scale in room.openings and (found := _best_of(tree, scale, niches)) is not None:
+            niche = tree.ratings.niche(found)
             return Verify(
-                design=found, scale=scale, reason=f"the last room at {scale} is for niche {', '.join(niches)}"
+                design=found, scale=scale, reason=f"the best of niche {niche}, for which nobody stands at {scale}"
             )
     if not openings:
         return _waiting(tree, room)
@@ -171,7 +172,7 @@ def _by_strategy(
         choice = _forced(population, {bottom: openings[bottom]} if isinstance(choice, Decline) else openings)
     if not isinstance(choice, Promotion):
         reason = choice.reason if choice else "the strategy waits for more results"
-        return Wait(reason=reason, failure=failure, is_capped=bool(room.why_shut))
+        return Wait(reason=reason, failure=failure, is_capped=room.may_refill)
     return Verify(design=choice.design, scale=choice.scale, reason=choice.reason, failure=failure)
 
 
@@ -206,7 +207,8 @@ def _nonsense(tree: EvolutionTree, choice: object, openings: Mapping[str, int]) 
 
 def _waiting(tree: EvolutionTree, room: Room) -> Wait:
     if why_shut := room.why_shut:
-        return Wait(reason=f"{why_shut} while {len(tree.leases)} others run", is_capped=True)
+        reason = f"{why_shut} until a run ends" if tree.leases else why_shut
+        return Wait(reason=reason, is_capped=room.may_refill)
     if not any(len(tree.waiting(scale)) for scale in tree.scales):
         return Wait(reason="no design waits for a verification")
     if room.openings:

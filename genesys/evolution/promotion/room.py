@@ -71,13 +71,17 @@ class Room:
 
     @property
     def why_shut(self) -> str:
-        """Why what is left of the quotas cannot be spent, once nothing runs; "" when a cap is not why."""
-        grows = self._may_grow
+        """The caps that leave no room for runs that are wanted now, in words; "" when no cap does."""
         shut: dict[str, list[str]] = {}
         for k, scale in enumerate(self.tree.scales):
-            if scale in self.short and self._wanted(scale, grows and k == 0):
+            if scale in self.short and self._wanted(scale, self._may_grow and k == 0):
                 shut.setdefault(self.short[scale], []).append(scale)
         return "; ".join(f"{cap} leaves no room for a run at {' or '.join(scales)}" for cap, scales in shut.items())
+
+    @property
+    def may_refill(self) -> bool:
+        """Whether a cap holds the ladder up, and what runs may give some of it back."""
+        return bool(self.why_shut and self.tree.leases)
 
     @property
     def _may_grow(self) -> bool:
