@@ -13,7 +13,14 @@ from typing import Any
 
 from genesys.cli._output import AsJson, print_json
 
-_EXTRAS = {"llm": "litellm", "knowledge": "qdrant_client", "eval": "lm_eval", "export": "pyarrow", "vllm": "vllm"}
+_EXTRAS = {
+    "llm": "litellm",
+    "knowledge": "qdrant_client",
+    "eval": "lm_eval",
+    "export": "pyarrow",
+    "postgres": "psycopg",
+    "vllm": "vllm",
+}
 
 
 def command(as_json: AsJson = False) -> None:
