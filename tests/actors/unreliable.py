@@ -46,6 +46,7 @@ class Faults:
     """How often things go wrong: the chance of each message's fate, and the mean time between blows to a process.
 
     Attributes:
+        in_a_write: Chance that the tree dies, or is cut off, during a write.
         may_poison: Whether a verifier may be struck that holds what two others died of.
     """
 
@@ -55,10 +56,11 @@ class Faults:
     late: float = 0.02
     every_s: float = 6.0
     n_blows: int = 12
+    in_a_write: float = 0.1
     may_poison: bool = True
 
 
-NO_FAULTS = Faults(lost=0, lost_answer=0, twice=0, late=0, n_blows=0)
+NO_FAULTS = Faults(lost=0, lost_answer=0, twice=0, late=0, n_blows=0, in_a_write=0)
 
 
 class Process:
@@ -340,6 +342,9 @@ class World:
         """A thread's work takes a moment; a process that dies in it may have done it, or not."""
         loop, process = asyncio.get_running_loop(), _current.get()
         answer: asyncio.Future[Any] = loop.create_future()
+        if process is self.services.get("EvolutionTree") and self.rng.random() < self.faults.in_a_write:
+            killed = self.rng.random() < 0.7
+            loop.call_later(0.002, lambda: self._replace("EvolutionTree", killed=killed))
         if self.rng.random() < 0.5:
             done = settled(loop.create_future(), work)
             loop.call_later(0.004, lambda: answer.done() or settled(answer, done.result))

@@ -36,8 +36,15 @@ CONFIG = RunConfig(quotas=(20, 6, 2))
 KINDS = ("EvolutionTree", "BudgetScheduler", "Designer", "Verifier")
 
 
-async def drive(folder: Path, *, resume: bool = False, on_snapshot: Callable[[object], None] = lambda _: None) -> None:
-    """What `cluster.evolve` does, with null cages."""
+async def drive(
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_snapshot: Callable[[object], None] = lambda _: None,
+    lease_ttl_s: float = 60.0,
+    seconds: float = 0.05,
+) -> None:
+    """What `cluster.evolve` does, with null cages whose jobs take some seconds."""
     plan, objects = make_plan(CONFIG, RunStore(folder)), RayObjects()
     tree: TreeHandle = spawn_tree(TreeSettings(run_folder=folder, selection=plan.selection, ahead=6))
     await tree.start(
@@ -52,19 +59,19 @@ async def drive(folder: Path, *, resume: bool = False, on_snapshot: Callable[[ob
 
     def designer(name: str) -> Spawned:
         actor = DesignerActor.options(num_cpus=0.1).remote(
-            name, tree, plan.ladder.scales, 257, cage=NullCage(seconds=0.02)
+            name, tree, plan.ladder.scales, 257, cage=NullCage(seconds=seconds / 2)
         )
         return Spawned(name, actor, MemberHandle(actor))
 
     def verifier(name: str) -> Spawned:
         actor = VerifierActor.options(num_cpus=0.1, max_concurrency=4).remote(
-            name, tree, settings, Data(hash="null", files={}), cage=NullCage(seconds=0.05), scorer=NullScorer()
+            name, tree, settings, Data(hash="null", files={}), cage=NullCage(seconds=seconds), scorer=NullScorer()
         )
         return Spawned(name, actor, MemberHandle(actor))
 
     driver = Driver(
         tree=tree, scheduler=scheduler, spawn_designer=designer, spawn_verifier=verifier,
-        designers=("Designer-1",), verifiers=("Verifier-1", "Verifier-2"), on_snapshot=on_snapshot,
+        designers=("Designer-1",), verifiers=("Verifier-1", "Verifier-2"), on_snapshot=on_snapshot, lease_ttl_s=lease_ttl_s,
     )  # fmt: skip
     try:
         await driver.run()
@@ -132,3 +139,25 @@ def test_random_kills_of_everything(seed: int, tmp_path: Path, ray_cluster: None
     asyncio.run(drive(tmp_path / "run", on_snapshot=kill_something))
     assert kills
     audit(tmp_path / "run", CONFIG.quotas or ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Verifier", "Designer"])
+def test_a_stopped_member_is_given_up(kind: str, tmp_path: Path, ray_cluster: None) -> None:
+    """SIGSTOP: its process is there and answers nothing. Ray kills it some seconds after it was told to."""
+    stopped: list[psutil.Process] = []
+
+    def stop_both(snapshot: object) -> None:
+        verified = snapshot.status.scales[0].verified  # type: ignore[attr-defined]
+        found = actor_processes(kind, psutil.Process())
+        if verified >= 2 + 4 * len(stopped) and len(stopped) < 2 and found:
+            os.kill(found[0].pid, signal.SIGSTOP)
+            stopped.append(found[0])
+
+    asyncio.run(drive(tmp_path / "run", on_snapshot=stop_both, lease_ttl_s=5.0, seconds=0.5))
+    assert len(stopped) == 2
+    _, alive = psutil.wait_procs(stopped, timeout=20)
+    assert not alive
+    run = audit(tmp_path / "run", CONFIG.quotas or ())
+    causes = {entry.event.cause for entry in journal_of(run.store.root) if entry.event.kind == "lease_refunded"}
+    assert causes == ({"holder-lost"} if kind == "Verifier" else set())
