@@ -135,7 +135,7 @@ def _variance(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float
     bits = (metrics.get("test_bpb_se", 0.0) / scale_bpb) ** 2
     if not names:
         return bits
-    return 0.25 * bits + 0.25 * sum(error_of(metrics, name) ** 2 for name in names) / len(names) ** 2
+    return 0.25 * bits + 0.25 * sum([error_of(metrics, name) ** 2 for name in names]) / len(names) ** 2
 
 
 def _check_finite(metrics: Metrics) -> None:

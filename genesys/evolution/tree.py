@@ -6,6 +6,7 @@ replaying a journal gives the state that wrote it (`digest`). Standard library o
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from sys import intern
 
@@ -81,6 +82,8 @@ class EvolutionTree(Books):
             BookkeepingError: One would break a law; the tree is as those before it left it.
         """
         self._is_replaying = self.run is None
+        collects = gc.isenabled()
+        gc.disable()  # all that is made here stays: a collection would look at millions of objects and free none
         try:
             for event in events:
                 self.apply(event)
@@ -88,6 +91,8 @@ class EvolutionTree(Books):
             was_deferred, self._is_replaying = self._is_replaying, False
             if was_deferred:
                 self._restore_orders()
+            if collects:
+                gc.enable()
 
     def _run_started(self, event: ev.RunStarted) -> None:
         if self.run is not None:

@@ -56,7 +56,7 @@ def task_of(vote: str) -> str:
 
 def chance_of(metrics: Metrics, vote: str) -> float:
     """Its analytic chance level."""
-    return metrics.get(vote.removesuffix("_prob") + "_chance", 0.0)
+    return metrics.get(_key_beside(vote, "_chance"), 0.0)
 
 
 def absent_as(metrics: Metrics, key: str) -> float | None:
@@ -77,7 +77,7 @@ def earned(metrics: Metrics, vote: str) -> float:
 
 def error_of(metrics: Metrics, vote: str) -> float:
     """Standard error of `score_of` over the documents."""
-    return metrics.get(f"{vote}_se", 0.0) / (1.0 - chance_of(metrics, vote))
+    return metrics.get(_key_beside(vote, "_se"), 0.0) / (1.0 - chance_of(metrics, vote))
 
 
 def check_votes(metrics: Metrics) -> None:
@@ -85,8 +85,13 @@ def check_votes(metrics: Metrics) -> None:
     for key in _results("probe_", metrics) + _results("task_", metrics):
         if not 0.0 <= metrics[key] <= 1.0 or not 0.0 <= chance_of(metrics, key) < 1.0:
             raise ValueError(f"{_said(key)} is {metrics[key]}; expected within 0..1, chance below 1")
-        if not metrics.get(f"{key}_se", 0.0) >= 0.0:
+        if not metrics.get(_key_beside(key, "_se"), 0.0) >= 0.0:
             raise ValueError(f"{_said(key)} has a standard error of {metrics[f'{key}_se']}; expected 0 or more")
+
+
+@lru_cache(maxsize=4096)
+def _key_beside(vote: str, what: str) -> str:
+    return (vote.removesuffix("_prob") if what == "_chance" else vote) + what
 
 
 def _said(key: str) -> str:

@@ -138,15 +138,13 @@ class Budget:
         caps = self.caps
         if caps.runs is caps.tokens is caps.gpu_seconds is caps.usd is None:
             return ""
-        total = self.spent.plus(self.reserved).plus(cost)
-        over = (
-            (total.runs, caps.runs, "{:,} runs"),
-            (total.n_tokens, caps.tokens, "{:,} tokens"),
-            (total.gpu_us, None if caps.gpu_seconds is None else caps.gpu_seconds * _US, ""),
-            (caps.usd_of(total), caps.usd, "{:,.2f} USD"),
-        )
-        for needed, cap, text in over:
-            if cap is not None and needed > cap:
-                said = text.format(cap) if text else f"{cap / _US / 3600:,.4g} GPU-hours"
-                return f"the cap of {said}"
+        runs, n_tokens, gpu_us = map(sum, zip(self.spent, self.reserved, cost, strict=True))
+        if caps.runs is not None and runs > caps.runs:
+            return f"the cap of {caps.runs:,} runs"
+        if caps.tokens is not None and n_tokens > caps.tokens:
+            return f"the cap of {caps.tokens:,} tokens"
+        if caps.gpu_seconds is not None and gpu_us > caps.gpu_seconds * _US:
+            return f"the cap of {caps.gpu_seconds / 3600:,.4g} GPU-hours"
+        if caps.usd is not None and caps.usd_of(Cost(gpu_us=gpu_us)) > caps.usd:
+            return f"the cap of {caps.usd:,.2f} USD"
         return ""

@@ -73,7 +73,7 @@ class Ledger:
             a: {"reserved": 0, "committed": 0, "failed": 0} for a in self._quotas
         }
         self._state: dict[RunKey, Outcome] = {}
-        self._first: set[tuple[str, str]] = set()
+        self._first: dict[str, set[str]] = {scale: set() for scale in quotas}
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -88,25 +88,28 @@ class Ledger:
             BookkeepingError: Unknown scale, quota spent, or the key is out or finished.
         """
         main = key.seed == FIRST_SEED
-        account = self.account(key.scale, replicates=not main)
+        quota = self._quotas.get((key.scale, main))
+        if quota is None:
+            raise self._unknown(key.scale)
         if key in self._state:
             raise BookkeepingError(
                 f"Cannot reserve {_say(key)}: it is {self._state[key]} already; expected one run a key."
             )
-        if main and (key.design, key.scale) in self._first:
+        if main and key.design in self._first[key.scale]:
             raise BookkeepingError(
                 f"Cannot reserve {_say(key)}: the design has a run there under another recipe; expected one a scale. "
                 f"Use another seed for a replicate."
             )
-        if account.left < 1:
+        counts = self._counts[key.scale, main]
+        if sum(counts.values()) >= quota:
             raise BookkeepingError(
-                f"Cannot reserve {_say(key)}: {account.used} of {account.quota} {'' if main else 'replicate '}runs are "
+                f"Cannot reserve {_say(key)}: {sum(counts.values())} of {quota} {'' if main else 'replicate '}runs are "
                 f"used; expected at least 1 left. Wait for a refund or raise the quota."
             )
         self._state[key] = "reserved"
-        self._counts[key.scale, main]["reserved"] += 1
+        counts["reserved"] += 1
         if main:
-            self._first.add((key.design, key.scale))
+            self._first[key.scale].add(key.design)
 
     def commit(self, key: RunKey) -> None:
         """Turn a reservation into a committed run; it is never given back."""
@@ -134,7 +137,7 @@ class Ledger:
             return
         del self._state[key]
         if key.seed == FIRST_SEED:
-            self._first.discard((key.design, key.scale))
+            self._first[key.scale].discard(key.design)
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -145,12 +148,15 @@ class Ledger:
             BookkeepingError: No such scale.
         """
         if (scale, True) not in self._quotas:
-            raise BookkeepingError(f"Cannot find scale {scale!r}; the run has {', '.join(self._scales) or 'none'}.")
+            raise self._unknown(scale)
         counts = self._counts[scale, not replicates]
         return Account(
             quota=self._quotas[scale, not replicates],
             reserved=counts["reserved"], committed=counts["committed"], failed=counts["failed"],
         )  # fmt: skip
+
+    def _unknown(self, scale: str) -> BookkeepingError:
+        return BookkeepingError(f"Cannot find scale {scale!r}; the run has {', '.join(self._scales) or 'none'}.")
 
     def state(self, key: RunKey) -> Outcome | None:
         """What became of a key; None when it is free."""

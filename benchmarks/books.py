@@ -1,0 +1,193 @@
+"""Events a second, what a step costs and what memory it takes, at up to a million designs in the books.
+
+    python -m benchmarks.books [--designs 1000000] [--plot FILE]
+
+For each size a journal is written, opened by replay alone, and gone on with: a step is all that the books do for one more
+design, from its proposal to its last verification, and the choice of who is verified next. Goals in seconds are scaled by
+how fast the machine is at the time. `--plot` draws what a step costs against the number of designs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from random import Random
+
+from benchmarks._calibration import speed
+from benchmarks._long_run import LongRun
+from benchmarks._report import Report
+from genesys.evolution import EvolutionTree
+from genesys.evolution.events import Event
+from genesys.evolution.fitness import RelativeFitness
+from genesys.evolution.promotion import decide, resolve_promotion
+from genesys.evolution.selection import SELECTIONS, resolve_selection
+from genesys.storage import SqliteJournal, open_tree
+
+GOAL_APPENDED_PER_S, GOAL_REPLAYED_PER_S, GOAL_SELECTION_S = 3000.0, 50_000.0, 0.030
+MAX_GROWTH = 3.0
+"""A step at a million designs may take this much longer than at a thousand: caches miss, and logarithms grow."""
+BATCHES = (1, 16, 64)
+"""Events an append: one alone, and what waits together in the actor while the last append is on its way to the disk."""
+N_STEPS = 300
+
+
+def main() -> int:
+    """Measure, print, and give the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.books")
+    parser.add_argument("--designs", type=int, default=1_000_000)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    sizes = [n for n in (10**k for k in range(3, 9)) if n < arguments.designs] + [arguments.designs]
+    report, machine = Report("books"), min(1.0, speed())
+    report.add("speed of the machine", machine, "of the reference")
+    with tempfile.TemporaryDirectory(prefix="genesys-books-") as folder:
+        _appends(report, Path(folder), machine)
+        steps = [_at_size(report, Path(folder) / f"{n}.sqlite", n, machine) for n in sizes]
+    growth = steps[-1]["step"] / steps[0]["step"]
+    report.add(f"step at {sizes[-1]:,} designs over one at {sizes[0]:,}", growth, "x", at_most=MAX_GROWTH)
+    if arguments.plot:
+        arguments.plot.write_text(_svg(sizes, steps), encoding="utf-8")
+    return report.exit_code
+
+
+def _appends(report: Report, folder: Path, machine: float) -> None:
+    """Durable appends, each batch applied to the tree before it is written, as the actor does it."""
+    for batch in BATCHES:
+        run = LongRun(2000)
+        events = list(islice(chain([run.start()], *(run.life(i) for i in range(2000))), 400 if batch == 1 else 8000))
+        tree, journal = EvolutionTree(RelativeFitness()), SqliteJournal(folder / f"append-{batch}.sqlite")
+        started = time.perf_counter()
+        for i in range(0, len(events), batch):
+            for event in events[i : i + batch]:
+                tree.apply(event)
+            journal.append(events[i : i + batch], expected_seq=i)
+        rate = len(events) / (time.perf_counter() - started)
+        journal.close()
+        goal = GOAL_APPENDED_PER_S * machine if batch == BATCHES[-1] else None
+        report.add(f"applied and durable, {batch} an append", rate, "events/s", at_least=goal)
+
+
+def _at_size(report: Report, path: Path, n: int, machine: float) -> dict[str, float]:
+    """All figures at one number of designs; gives the median seconds of a step's parts."""
+    run = LongRun(n + 2 * N_STEPS)
+    _write(path, chain([run.start()], chain.from_iterable(run.life(i) for i in range(n))))
+    gc.collect()
+    before, journal = _rss(), SqliteJournal(path, mode="reader")
+    started = time.process_time()
+    tree = open_tree(journal, RelativeFitness())
+    seconds = time.process_time() - started
+    path.unlink()
+    goal = GOAL_REPLAYED_PER_S * machine if n >= 10_000 else None
+    report.add(f"replay of {tree.n_events:,} events", tree.n_events / seconds, "events/s of CPU time", at_least=goal)
+    gc.collect()
+    report.add(f"memory at {n:,} designs", (_rss() - before) / 1e9, "GB")
+    promotion, rng = resolve_promotion(), Random(0)
+    report.add(f"first decision at {n:,}", _seconds(lambda: decide(tree, promotion, rng)), "s")
+    lives = (list(run.life(i)) for i in range(n, n + 2 * N_STEPS))
+    steps = [
+        (_seconds(partial(_live, tree, life)), _seconds(lambda: decide(tree, promotion, rng)))
+        for life in islice(lives, N_STEPS)
+    ]
+    found = {
+        "books": statistics.median(s for s, _ in steps),
+        "decision": statistics.median(s for _, s in steps),
+        "step": statistics.median(sum(s) for s in steps),
+    }
+    for part, seconds in found.items():
+        report.add(f"{part} at {n:,} designs, median", 1e6 * seconds, "us")
+    found |= _selections(report, tree, lives, n, machine)
+    return found
+
+
+def _selections(
+    report: Report, tree: EvolutionTree, lives: Iterator[list[Event]], n: int, machine: float
+) -> dict[str, float]:
+    """Every built-in strategy, each choice after one more design's life."""
+    found: dict[str, float] = {}
+    strategies = {name: resolve_selection(name) for name in SELECTIONS}
+    times: dict[str, list[float]] = {name: [] for name in strategies}
+    rng = Random(0)
+    for life in lives:
+        for name, strategy in strategies.items():
+            population = tree.population()
+            times[name].append(_seconds(partial(strategy.select, population, rng=rng)))
+        _live(tree, life)
+    for name, (first, *later) in times.items():
+        found[name] = p95 = statistics.quantiles(later, n=20)[-1]
+        report.add(f"{name}: first choice at {n:,}", first, "s")
+        report.add(f"{name}: choice at {n:,}, p95", p95, "s", at_most=GOAL_SELECTION_S / machine)
+    return found
+
+
+def _write(path: Path, events: Iterable[Event]) -> None:
+    journal, events = SqliteJournal(path), iter(events)
+    while batch := list(islice(events, 10_000)):
+        journal.append(batch, expected_seq=journal.last_seq)
+    journal.close()
+
+
+def _live(tree: EvolutionTree, events: Iterable[Event]) -> None:
+    for event in events:
+        tree.apply(event)
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    """CPU time, so that others on the machine count as little as they can."""
+    started = time.process_time()
+    do()
+    return time.process_time() - started
+
+
+def _rss() -> int:
+    """Resident memory of this process, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def _svg(sizes: list[int], steps: list[dict[str, float]]) -> str:
+    """What a step costs, in microseconds, against the number of designs; both axes logarithmic."""
+    x = {n: 90 + 420 * (math.log10(n) - 3) / max(1e-9, math.log10(sizes[-1]) - 3) for n in sizes}
+    drawn = [name for name in steps[0] if name != "step" and all(name in found for found in steps)]
+    values = [found[name] for found in steps for name in drawn]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    y = {
+        v: 330 - 300 * (math.log10(v) - low) / (high - low) for v in [*values, *(10.0**k for k in range(low, high + 1))]
+    }
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" width="760" height="390" font-family="sans-serif" font-size="12">',
+        '<rect width="760" height="390" fill="white"/>',
+    ]
+    for k in range(low, high + 1):
+        at = y[10.0**k]
+        parts.append(
+            f'<path d="M90 {at:.0f}H510" stroke="#ddd"/><text x="82" y="{at + 4:.0f}" text-anchor="end">{_time(k)}</text>'
+        )
+    for n in sizes:
+        parts.append(f'<text x="{x[n]:.0f}" y="350" text-anchor="middle">{n:,}</text>')
+    parts.append('<text x="300" y="375" text-anchor="middle">designs in the books</text>')
+    for i, name in enumerate(drawn):
+        hue, line = (
+            360 * i // len(drawn),
+            " ".join(f"{x[n]:.0f},{y[f[name]]:.1f}" for n, f in zip(sizes, steps, strict=True)),
+        )
+        parts.append(f'<polyline points="{line}" fill="none" stroke-width="2" stroke="hsl({hue},65%,42%)"/>')
+        parts.append(f'<text x="530" y="{40 + 20 * i}" fill="hsl({hue},65%,42%)">{name}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _time(exponent: int) -> str:
+    """A power of ten of a second, in words."""
+    unit, of = (("s", 0), ("ms", 3), ("us", 6))[min(2, -min(0, exponent) // 3 + (-min(0, exponent) % 3 > 0))]
+    return f"{10 ** (exponent + of):g} {unit}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
