@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from genesys.evolution import BookkeepingError
 from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished, VerificationRecorded
 from genesys.testing.simulation import FAULTS, AuditError, Auditor, Outcome, Schedule, random_schedule, simulate, trace
 from genesys.testing.simulation.disk import DiskJournal
+from genesys.testing.simulation.granter import Granter
 from genesys.testing.simulation.keeper import Keeper
 from genesys.testing.simulation.session import started
 from tests.evolution.schedules import campaign, live_through
@@ -198,6 +200,40 @@ def test_a_keeper_that_answers_before_it_writes_is_found_out(monkeypatch: pytest
 def test_a_journal_with_two_writers_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DiskJournal, "_check", lambda journal, expected_seq: None)
     find("holders|came after|only rise|was proposed twice|is overrun|but it was|it exists", ("second-driver",))
+
+
+def test_a_scheduler_that_decides_on_old_news_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once shared a reading of the books that had begun before it was asked, and ended a run with a design waiting."""
+
+    async def shared(granter: Granter) -> None:
+        if not granter._reading.is_held:
+            async with granter._reading:
+                await granter._read()
+        else:
+            async with granter._reading:
+                pass
+
+    hurried = Schedule(
+        seed=734, quotas=(4,), n_given=0, n_verifiers=8, ahead=2, run_s=0.5, sigma=0.0, check_s=3.0, latency_s=1.0,
+        write_s=0.001, p_reject=0.0, p_twin=0.0, p_duplicate=0.0, p_fail=0.0, p_killed=0.0,
+    )  # fmt: skip
+    simulate(hurried)
+    monkeypatch.setattr(Granter, "_catch_up", shared)
+    with pytest.raises(AuditError, match=r"no design is left .* could climb"):
+        simulate(hurried)
+
+
+def test_a_designer_kept_waiting_for_itself_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose answer was lost once counted as in hand for ever, and nothing came any more."""
+    forget = Keeper._forget
+
+    def elsewhere(keeper: Keeper, designer: str) -> None:
+        if sys._getframe(1).f_code is not Keeper.next_task.__code__:
+            forget(keeper, designer)
+
+    monkeypatch.setattr(Keeper, "_forget", elsewhere)
+    monkeypatch.setattr("genesys.testing.simulation.simulator.MAX_STEPS", 20_000)
+    find("does not end", ("answer-lost",))
 
 
 def test_a_design_that_kills_for_ever_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

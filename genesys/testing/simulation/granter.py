@@ -36,6 +36,7 @@ class Granter:
         self._promotion = resolve_promotion(schedule.promotion)
         self._rng = Random(f"promotion/{schedule.seed}")
         self._reading = Lock(process.clock)
+        self._n_readings = 0
         self._process = process
         self._granted_at = dict(granted_at)
         self._forget()
@@ -112,11 +113,11 @@ class Granter:
             await self._read()
 
     async def _catch_up(self) -> None:
-        if self._reading.is_held:
-            async with self._reading:
-                return
+        n_begun = self._n_readings
         async with self._reading:
-            await self._read()
+            if self._n_readings == n_begun:
+                self._n_readings += 1
+                await self._read()
 
     async def _read(self) -> None:
         while news := await self._ask_tree("news", self._n_seen):

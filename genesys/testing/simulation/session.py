@@ -50,6 +50,10 @@ class Stage:
     keeper: Callable[[], Process]
 
 
+class HolderLost(TransientError):
+    """A member is there and answers nothing."""
+
+
 class Member:
     """A pool's member and the call that its driver waits for, if any."""
 
@@ -159,7 +163,7 @@ class Session:
 
     def _give_up(self, member: Member) -> None:
         if member.silent_until > self.stage.clock.now and member.answer is not None:
-            member.answer.reject(TransientError(f"{member.name} has been silent for too long"))
+            member.answer.reject(HolderLost(f"{member.name} has been silent for too long"))
 
     # --- the driver ----------------------------------------------------------------------------------------
 
@@ -200,7 +204,8 @@ class Session:
                     raise
                 self._end(member)
                 await self.ask_tree(self.driver, "release", name)
-                await self.ask_granter(self.driver, "release", name, "holder-died", str(error))
+                cause = "holder-lost" if isinstance(error, HolderLost) else "holder-died"
+                await self.ask_granter(self.driver, "release", name, cause, str(error))
                 await self.driver.sleep(0.1 * 2**deaths)
 
     def _end(self, member: Member) -> None:
