@@ -29,7 +29,7 @@ from genesys.storage.journal import Journal
 Row = dict[str, Any]
 Columns = dict[str, str]
 
-_ROW_GROUP = 50_000
+_ROW_GROUP = 20_000
 _DESIGN = {"design": "text", "name": "text"}
 _KEY = {"scale": "text", "seed": "int", "recipe": "text", "lease": "int"}
 _USE = {"seconds": "float", "n_tokens": "int", "gpu_seconds": "float"}

@@ -111,6 +111,19 @@ def test_an_append_whose_answer_was_lost_is_written_once(
     assert len(calls) == (1 if written else 2)
 
 
+def test_a_reader_reads_on_over_a_broken_connection(
+    postgres: str, journal: PostgresJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genesys.storage.sql_journal._PAGE", 10)
+    events = [numbered(i) for i in range(25)]
+    journal.append(events, expected_seq=0)
+    with closing(PostgresJournal(postgres, "run_1", mode="reader")) as reader:
+        entries = reader.read()
+        seen = [next(entries).event for _ in range(10)]
+        reader._db.close()
+        assert [*seen, *(entry.event for entry in entries)] == events
+
+
 def test_a_lost_connection_hides_no_later_writer(postgres: str, journal: PostgresJournal) -> None:
     journal.append([numbered(0)], expected_seq=0)
     journal._db.close()
