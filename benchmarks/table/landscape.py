@@ -32,7 +32,6 @@ class Place:
     id: str
     name: str
     tree: UnitTree
-    is_seed: bool
     runs: tuple[tuple[Row, ...], ...]
     value: float
 
@@ -42,7 +41,7 @@ class Landscape:
     """The designs of an alphabet that are whole: verified with every seed on every rung, or failed on one.
 
     Attributes:
-        distances: Tree distance of each two designs by their ids, both ways round.
+        distances: Relative tree distance of each two designs by their ids, both ways round.
     """
 
     alphabet: str
@@ -60,11 +59,6 @@ class Landscape:
     def best(self) -> float:
         """The highest value there is."""
         return max(self.values.values())
-
-    @property
-    def seeds(self) -> tuple[Place, ...]:
-        """The starting designs, the reference first."""
-        return tuple(sorted((p for p in self.places.values() if p.is_seed), key=lambda p: p.id != REFERENCE))
 
 
 def landscape(rows: Sequence[Row], alphabet: str, *, n_rungs: int, n_seeds: int) -> Landscape:
@@ -87,8 +81,7 @@ def landscape(rows: Sequence[Row], alphabet: str, *, n_rungs: int, n_seeds: int)
         top = [r.metrics for r in runs[-1] if r.outcome == "committed"] if len(runs) == n_rungs else []
         value = RULE.rate(top, reference).raw if len(top) == n_seeds else float("-inf")
         places[design] = Place(
-            id=design, name=row.name, tree=UnitTree.from_json(json.loads(row.tree)), is_seed=row.operator == "seed",
-            runs=runs, value=value,
+            id=design, name=row.name, tree=UnitTree.from_json(json.loads(row.tree)), runs=runs, value=value
         )  # fmt: skip
     return Landscape(alphabet, places, _distances(places), n_rungs, n_seeds)
 
@@ -113,10 +106,19 @@ def _costed(rows: Sequence[Row], flops: float) -> tuple[Row, ...]:
     return tuple(row if row.flops else replace(row, flops=flops) for row in rows)
 
 
+def relative_distance(a: UnitTree, b: UnitTree) -> float:
+    """Tree distance as a share of both sizes, in 0..1: without that a small design is near to every other one.
+
+    Source: Yujian and Bo 2007, "A Normalized Levenshtein Distance Metric", which keeps the triangle inequality.
+    """
+    edits = tree_distance(a, b)
+    return 2.0 * edits / (sum(1 for _ in a.walk()) + sum(1 for _ in b.walk()) + edits)
+
+
 def _distances(places: Mapping[str, Place]) -> dict[tuple[str, str], float]:
     found = dict.fromkeys(((design, design) for design in places), 0.0)
     for a, b in combinations(places.values(), 2):
-        found[a.id, b.id] = found[b.id, a.id] = tree_distance(a.tree, b.tree)
+        found[a.id, b.id] = found[b.id, a.id] = relative_distance(a.tree, b.tree)
     return found
 
 
@@ -126,17 +128,19 @@ class Smoothness:
 
     Attributes:
         correlation: Of the distance of two designs with the difference of their values, by ranks, over all pairs.
-        p_value: Share of random relabellings of the designs with a correlation as large (Mantel's test).
-        nearest_gap, any_gap: Mean difference in value to the nearest other designs, and to any.
+        p_correlation: Share of random relabellings of the designs with a correlation as large.
+        nearest_gap, any_gap: Mean difference in value to the few nearest other designs, and to any.
+        p_nearest: Share of random relabellings with a `nearest_gap` as small.
     """
 
     correlation: float
-    p_value: float
+    p_correlation: float
     nearest_gap: float
     any_gap: float
+    p_nearest: float
 
 
-def smoothness(land: Landscape, *, n_permutations: int = 500, seed: int = 0) -> Smoothness:
+def smoothness(land: Landscape, *, n_near: int = 3, n_permutations: int = 500, seed: int = 0) -> Smoothness:
     """Measure the smoothness of a landscape.
 
     Source: Mantel 1967, "The detection of disease clustering and a generalized regression approach".
@@ -145,21 +149,26 @@ def smoothness(land: Landscape, *, n_permutations: int = 500, seed: int = 0) -> 
     pairs = list(combinations(range(len(ids)), 2))
     distances = _ranks([land.distances[ids[i], ids[j]] for i, j in pairs])
     values = [land.values[design] for design in ids]
+    near = [
+        sorted((j for j in range(len(ids)) if j != i), key=lambda j: land.distances[ids[i], ids[j]])[:n_near]
+        for i in range(len(ids))
+    ]
 
     def correlation(order: Sequence[int]) -> float:
         return _correlation(distances, _ranks([abs(values[order[i]] - values[order[j]]) for i, j in pairs]))
 
-    found, rng = correlation(range(len(ids))), Random(seed)
-    chance = [correlation(rng.sample(range(len(ids)), len(ids))) for _ in range(n_permutations)]
-    nearest = []
-    for i, a in enumerate(ids):
-        others = [(land.distances[a, b], abs(values[i] - values[j])) for j, b in enumerate(ids) if j != i]
-        closest = min(distance for distance, _ in others)
-        nearest.append(fmean(gap for distance, gap in others if distance == closest))
+    def gap(order: Sequence[int]) -> float:
+        return fmean(abs(values[order[i]] - values[order[j]]) for i, others in enumerate(near) for j in others)
+
+    found, rng = range(len(ids)), Random(seed)
+    orders = [rng.sample(found, len(ids)) for _ in range(n_permutations)]
     return Smoothness(
-        correlation=found, p_value=(1 + sum(c >= found for c in chance)) / (1 + n_permutations),
-        nearest_gap=fmean(nearest), any_gap=fmean(abs(values[i] - values[j]) for i, j in pairs),
-    )  # fmt: skip
+        correlation=correlation(found),
+        p_correlation=(1 + sum(correlation(order) >= correlation(found) for order in orders)) / (1 + n_permutations),
+        nearest_gap=gap(found),
+        any_gap=fmean(abs(values[i] - values[j]) for i, j in pairs),
+        p_nearest=(1 + sum(gap(order) <= gap(found) for order in orders)) / (1 + n_permutations),
+    )
 
 
 def decision_accuracy(land: Landscape, rung: int, *, n_boot: int = 500, seed: int = 0) -> tuple[float, float, float]:

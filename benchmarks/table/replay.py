@@ -3,7 +3,8 @@
     python -m benchmarks.table.replay
 
 A child is a design of the table that was not drawn yet: for a mutation one of the few nearest to its parent, for a crossover
-to both parents together, from scratch any. So a strategy can only gain from parents if near designs are alike in value.
+to both parents together, from scratch any. So a strategy can only gain from parents if near designs are alike in value. A
+replay starts from the reference alone: the other seeds are designs like others, or the best would often be there at once.
 """
 
 from __future__ import annotations
@@ -137,10 +138,9 @@ class Replay:
         self.tree = EvolutionTree(RULE)
         scales = tuple(f"rung-{rung}" for rung in self._rungs)
         self.tree.apply(RunStarted(run="replay", scales=scales, quotas=tuple(quotas), reference=REFERENCE))
-        self._undrawn = {place.id for place in land.places.values() if not place.is_seed}
+        self._undrawn = set(land.places) - {REFERENCE}
         self._running: list[tuple[float, int]] = []
-        for place in land.seeds:
-            self._add(place, Selection(operator="scratch", parents=()))
+        self._add(land.places[REFERENCE], Selection(operator="scratch", parents=()))
 
     def run(self) -> Curve:
         """Run it to its end."""
@@ -169,11 +169,12 @@ class Replay:
         self._add(self._land.places[drawn], chosen)
 
     def _add(self, place: Place, chosen: Selection) -> None:
-        operator = "seed" if place.is_seed else chosen.operator
+        is_seed = place.id == REFERENCE
+        operator = "seed" if is_seed else chosen.operator
         self.tree.apply(
             DesignProposed(
                 design=place.id, name=place.name, program=place.id, operator=operator, parents=chosen.parents,
-                is_seed=place.is_seed, parts=tuple(unit.name for unit in place.tree.units()), odds={str(o): p for o, p in chosen.odds.items()},
+                is_seed=is_seed, parts=tuple(unit.name for unit in place.tree.units()), odds={str(o): p for o, p in chosen.odds.items()},
             )
         )  # fmt: skip
         self.tree.apply(DesignImplemented(design=place.id))

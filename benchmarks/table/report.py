@@ -12,8 +12,10 @@ from statistics import fmean
 
 from benchmarks.table.landscape import Landscape, decision_accuracy, smoothness
 from benchmarks.table.replay import COSTS, Curve, budget_of, quotas_of
+from genesys.evolution.selection import SELECTIONS
 
 BASELINE = "iid"
+RANDOM = "random"
 N_POINTS = 20
 Curves = Mapping[str, Mapping[str, Sequence[Curve]]]
 """By alphabet and contestant, one a seed."""
@@ -38,7 +40,8 @@ class Line:
     Attributes:
         over_cost: Regret, averaged over the budget.
         final: Simple regret, at the end of the budget.
-        gain: How much lower `over_cost` is than that of independent draws, replay by replay.
+        gain, over_random: How much lower `over_cost` is than that of independent draws, and than that of parents by lot,
+            replay by replay.
         curve: Best so far at each of `N_POINTS` even shares of the budget.
         makespan: Virtual time beside that of the independent draws.
     """
@@ -47,6 +50,7 @@ class Line:
     over_cost: Estimate
     final: Estimate
     gain: Estimate
+    over_random: Estimate
     curve: tuple[Estimate, ...]
     makespan: float
 
@@ -72,13 +76,17 @@ def summarise(land: Landscape, curves: Mapping[str, Sequence[Curve]], cost: str)
     lines = [
         Line(
             name=name, over_cost=estimate(areas[name]), final=estimate([land.best - run[-1] for run in runs]),
-            gain=estimate([b - a for a, b in zip(areas[name], areas[BASELINE], strict=True)]),
+            gain=_gain(areas[name], areas[BASELINE]), over_random=_gain(areas[name], areas[RANDOM]),
             curve=tuple(estimate([run[k] for run in runs], n_boot=200) for k in range(N_POINTS)),
             makespan=fmean(curve.makespan for curve in curves[name]) / time,
         )
         for name, runs in values.items()
     ]  # fmt: skip
     return sorted(lines, key=lambda line: line.over_cost.mean)
+
+
+def _gain(own: Sequence[float], other: Sequence[float]) -> Estimate:
+    return estimate([b - a for a, b in zip(own, other, strict=True)])
 
 
 def concordance(first: Sequence[Line], second: Sequence[Line]) -> float:
@@ -88,13 +96,19 @@ def concordance(first: Sequence[Line], second: Sequence[Line]) -> float:
     return sum((s > 0) - (s < 0) for s in signs) / len(signs)
 
 
+def winner(lines: Mapping[str, Sequence[Line]]) -> str:
+    """The selection strategy with the least regret over all alphabets, if it beats parents by lot in each of them beyond
+    the interval; else `random`."""
+    beating = [{line.name for line in found if line.over_random.low > 0} for found in lines.values()]
+    able = set.intersection(*beating) & set(SELECTIONS)
+    regret = {n: sum(ln.over_cost.mean for found in lines.values() for ln in found if ln.name == n) for n in able}
+    return min(regret, key=regret.__getitem__) if regret else RANDOM
+
+
 def verdict(lines: Sequence[Line]) -> str:
-    """What an alphabet says about the selection strategies, in a sentence."""
-    better = [line for line in lines if line.gain.low > 0 and line.name != BASELINE]
-    if not better:
-        return "No contestant is told apart from independent draws as the better one."
-    names = ", ".join(line.name for line in better)
-    return f"Better than independent draws, beyond the interval: {names}."
+    """What an alphabet says, in a sentence or two."""
+    iid, lot = (", ".join(ln.name for ln in lines if getattr(ln, gain).low > 0) for gain in ("gain", "over_random"))
+    return f"Less regret than independent draws: {iid or 'none'}. Than parents by lot: {lot or 'none'}."
 
 
 def write_report(lands: Sequence[Landscape], curves: Curves, *, cost: str, out: Path | None) -> str:
@@ -109,6 +123,7 @@ def write_report(lands: Sequence[Landscape], curves: Curves, *, cost: str, out: 
     if len(lands) == 2:
         tau = concordance(*lines.values())
         parts.append(f"Kendall's tau of the two rankings: {tau:.2f} (1 the same order, 0 none).")
+    parts.append(f"Selection strategy that wins: `{winner(lines)}`.")
     text = "\n\n".join(parts) + "\n"
     if out is not None:
         _insert(out / "table.md", text)
@@ -127,7 +142,7 @@ def _insert(path: Path, text: str) -> None:
 
 def _landscapes(lands: Sequence[Landscape]) -> str:
     rows = [
-        "| alphabet | designs | failed | rungs x seeds | distance and difference | gap to nearest, any | pairs decided as on top |",
+        "| alphabet | designs | failed | rungs x seeds | distance and difference, p | gap to nearest, any, p | pairs decided as on top |",
         "|---|---|---|---|---|---|---|",
     ]
     for land in lands:
@@ -139,17 +154,21 @@ def _landscapes(lands: Sequence[Landscape]) -> str:
         )
         rows.append(
             f"| {land.alphabet} | {len(land.places)} | {len(land.places) - len(land.values)} | {land.n_rungs} x {land.n_seeds} "
-            f"| {smooth.correlation:.2f}, {smooth.p_value:.3f} | {smooth.nearest_gap:.3f}, {smooth.any_gap:.3f} | {decided} |"
+            f"| {smooth.correlation:.2f}, {smooth.p_correlation:.3f} | {smooth.nearest_gap:.3f}, {smooth.any_gap:.3f}, "
+            f"{smooth.p_nearest:.3f} | {decided} |"
         )
     return "\n".join(rows)
 
 
 def _strategies(lines: Sequence[Line], n_replays: int) -> str:
     rows = [
-        f"| contestant ({n_replays} replays) | regret over the budget | simple regret | less than iid by | makespan |",
-        "|---|---|---|---|---|",
+        f"| contestant ({n_replays} replays) | regret over the budget | simple regret | less than iid by | than random by | makespan |",
+        "|---|---|---|---|---|---|",
     ]
-    rows += [f"| {ln.name} | {ln.over_cost} | {ln.final} | {ln.gain} | {ln.makespan:.2f} |" for ln in lines]
+    rows += [
+        f"| {ln.name} | {ln.over_cost} | {ln.final} | {ln.gain} | {ln.over_random} | {ln.makespan:.2f} |"
+        for ln in lines
+    ]
     return "\n".join(rows)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 
 from benchmarks.table.designs import Alphabet, TableDesign, make_designs
 from benchmarks.table.rows import Row, tree_text
 from genesys.gau import UnitTree
+from genesys.gau.distance import tree_distance
 from genesys.gau.library import seed_design
 
 GPT = seed_design("gpt").design_id
@@ -27,19 +29,24 @@ def smooth_value(tree: UnitTree) -> float:
     return sum(worth) / len(worth)
 
 
+def hill(top: UnitTree) -> Callable[[UnitTree], float]:
+    """Values that fall with the distance from one design."""
+    return lambda tree: 1.0 - 0.05 * tree_distance(tree, top)
+
+
 def rugged_value(tree: UnitTree) -> float:
     """In 0..1, with no relation between near designs."""
     return Random(tree.design_id).random()
 
 
 def synthetic_rows(
-    designs: list[TableDesign], *, is_smooth: bool = True, n_rungs: int = 2, n_seeds: int = 2, noise: float = 0.02,
+    designs: list[TableDesign], *, value: Callable[[UnitTree], float] = smooth_value, n_rungs: int = 2, n_seeds: int = 2, noise: float = 0.02,
     failing: tuple[str, ...] = (),
 ) -> list[Row]:  # fmt: skip
     """Rows of designs; those named in `failing` fail on the second rung."""
     rows = []
     for design in designs:
-        value = smooth_value(design.tree) if is_smooth else rugged_value(design.tree)
+        worth = value(design.tree)
         for rung in range(n_rungs):
             for seed in range(n_seeds):
                 has_failed = design.id in failing and rung == 1
@@ -47,7 +54,7 @@ def synthetic_rows(
                     continue
                 error = noise * Random(f"{design.id}/{rung}/{seed}").gauss(0.0, 1.0)
                 metrics = {
-                    "test_bpb": 3.0 - 0.3 * rung - value - error, "test_bpb_se": 0.01, "unigram_bpb": 4.6,
+                    "test_bpb": 3.0 - 0.3 * rung - worth - error, "test_bpb_se": 0.01, "unigram_bpb": 4.6,
                     "probe_recall": 0.95, "probe_recall_se": 0.01, "probe_recall_chance": 0.0625, "n_params": 1e5,
                 }  # fmt: skip
                 rows.append(
