@@ -267,7 +267,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder for table.md and table.svg, such as docs; none by default")
     arguments = parser.parse_args()
     rows, started = read_rows(arguments.table), time.monotonic()
-    lands = [landscape(rows, a, n_rungs=arguments.rungs, n_seeds=arguments.training_seeds) for a in ALPHABETS]
+    try:
+        lands = [landscape(rows, a, n_rungs=arguments.rungs, n_seeds=arguments.training_seeds) for a in ALPHABETS]
+    except ValueError as error:
+        parser.error(f"{error} The table has {len(rows)} rows; try fewer --rungs or --training-seeds.")
     curves = {
         land.alphabet: replay_all(
             land, n_seeds=arguments.seeds, cost=arguments.cost, n_verifiers=arguments.verifiers
