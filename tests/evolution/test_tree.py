@@ -15,6 +15,7 @@ from genesys.evolution.events import (
     DesignImplemented,
     DesignProposed,
     DesignRejected,
+    DesignTwinned,
     Event,
     LeaseGranted,
     LeaseRefunded,
@@ -31,6 +32,7 @@ from genesys.evolution.events import (
 )
 from genesys.evolution.fitness import RelativeFitness
 from genesys.evolution.promotion import SuccessiveHalving
+from genesys.ladder.budget import Cost
 from genesys.testing import add_design, climb, metrics_for, start_tree, verify
 
 DESIGNS = [f"d{i}" for i in range(6)]
@@ -44,23 +46,34 @@ def random_event(rng: Random, last_lease: int) -> Event:
     metrics = metrics_for(rng.random(), recall=rng.random() < 0.5)
     if rng.random() < 0.05:
         metrics["test_bpb"] = float("nan")
+    used: dict[str, Any] = {"n_tokens": rng.randrange(12), "gpu_seconds": rng.choice([0.1, 0.7, 3.3])}
     proposed = DesignProposed(
-        design=design, name=design, program="p", operator="mutation", parents=parents, is_seed=rng.random() < 0.4
+        design=design, name=design, program="p", operator="mutation", parents=parents, is_seed=rng.random() < 0.4,
+        normal_form=rng.choice(["", "form-1", "form-2"]),
+    )  # fmt: skip
+    print_ = rng.choice(["", "print-1", "print-2"])
+    twinned = DesignTwinned(design=design, inherited_from=rng.choice(DESIGNS), fingerprint=print_)
+    granted = LeaseGranted(
+        lease=lease, design=design, scale=scale, holder="h", seed=seed, n_tokens=10, gpu_seconds=rng.choice([0.1, 2.5])
     )
-    recorded = VerificationRecorded(lease=lease, design=design, scale=scale, metrics=metrics, report="r", seed=seed)
-    failed = VerificationFailed(lease=lease, design=design, scale=scale, cause="non-finite", seed=seed)
+    recorded = VerificationRecorded(
+        lease=lease, design=design, scale=scale, metrics=metrics, report="r", seed=seed, **used
+    )
+    failed = VerificationFailed(lease=lease, design=design, scale=scale, cause="non-finite", seed=seed, **used)
     choices: list[tuple[Event, int]] = [
         (proposed, 5),
-        (DesignImplemented(design=design, sizes={"small": {"d_model": 8}}), 5),
+        (DesignImplemented(design=design, sizes={"small": {"d_model": 8}}, fingerprint=print_), 5),
+        (twinned, 2),
         (DesignRejected(design=design, findings=({"rule": "shape"},)), 1),
-        (LeaseGranted(lease=lease, design=design, scale=scale, holder="h", seed=seed), 10),
-        (LeaseRefunded(lease=lease, cause=rng.choice(["killed", "stopped"])), 3),
+        (granted, 10),
+        (LeaseRefunded(lease=lease, cause=rng.choice(["killed", "stopped"]), **used), 3),
         (recorded, 10),
         (failed, 2),
         (ProposalFailed(designer="x", operator="mutation", reason="none"), 1),
         (PolicyFailed(policy="selection", strategy="X", reason="none"), 1),
         (RunDraining(reason="stop"), 1),
-        (RunResumed(), 12),
+        (RunResumed(), 10),
+        (RunResumed(caps={"runs": rng.randrange(12), "tokens": 90}), 2),
         (RunFinished(reason="end"), 1),
         (RunStarted(run="again", scales=("a",), quotas=(1,)), 1),
     ]
@@ -69,7 +82,7 @@ def random_event(rng: Random, last_lease: int) -> Event:
 
 def fitting_event(tree: EvolutionTree, rng: Random) -> Event | None:
     """Something that the books should take now: a check, a lease for whoever waits, an end of what runs."""
-    options: list[Event] = [DesignImplemented(design=d) for d in tree.in_state(DesignState.PROPOSED)][:1]
+    options: list[Event] = [DesignImplemented(design=d) for d in [*tree.in_state(DesignState.PROPOSED)][:1]]
     for scale in tree.scales:
         for design in [*tree.waiting(scale)][:2]:
             options.append(LeaseGranted(lease=tree.last_lease + 1, design=design, scale=scale, holder="h"))
@@ -87,7 +100,10 @@ def live(seed: int, n_steps: int, quotas: tuple[int, ...], reference: str) -> tu
     rng, events = Random(seed), list[Event]()
     rule = RelativeFitness()
     tree = EvolutionTree(rule)
-    config = {"replicate_quotas": {"small": 1}}
+    config = {
+        "replicate_quotas": {"small": 1},
+        "caps": rng.choice([{}, {"runs": 7}, {"tokens": 55}, {"gpu_seconds": 9}]),
+    }
     started = RunStarted(
         run="r", scales=("small", "middle", "large"), quotas=quotas, reference=reference, config=config
     )
@@ -101,10 +117,12 @@ def live(seed: int, n_steps: int, quotas: tuple[int, ...], reference: str) -> tu
             assert tree.digest() == before, f"a refused {event.kind} left a trace"
         else:
             events.append(event)
+            if isinstance(event, LeaseGranted):
+                assert tree.budget.room(Cost()), "a grant passed a cap"
     return tree, events
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n_steps=st.integers(1, 150),
@@ -126,8 +144,46 @@ def test_books_hold_under_any_interleaving_and_replay_equals_life(
         assert what_strategies_see(other) == what_strategies_see(tree)
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), reference=st.sampled_from(["", "d0"]))
+def test_every_prefix_replays_and_a_restored_tree_goes_on_as_the_one_that_was_saved(seed: int, reference: str) -> None:
+    tree, events = live(seed, 60, (6, 3, 1), reference)
+    lived = EvolutionTree(RelativeFitness())
+    for n, event in enumerate(events, start=1):
+        lived.apply(event)
+        replayed = EvolutionTree(RelativeFitness())
+        replayed.replay(events[:n])
+        restored = EvolutionTree.from_snapshot(json.loads(json.dumps(lived.to_snapshot())), RelativeFitness())
+        assert replayed.digest() == restored.digest() == lived.digest()
+        assert what_strategies_see(replayed) == what_strategies_see(restored) == what_strategies_see(lived)
+        for other in (replayed, restored):
+            for later in events[n:]:
+                other.apply(later)
+            assert other.digest() == tree.digest() and what_strategies_see(other) == what_strategies_see(tree)
+
+
+def test_a_replay_that_is_refused_leaves_what_came_before_with_its_orders() -> None:
+    _, events = live(3, 60, (6, 3, 1), "d0")
+    tree, lived = EvolutionTree(RelativeFitness()), EvolutionTree(RelativeFitness())
+    with pytest.raises(BookkeepingError, match="has started in this journal"):
+        tree.replay([*events, events[0], RunDraining(reason="never read")])
+    for event in events:
+        lived.apply(event)
+    assert tree.digest() == lived.digest() and what_strategies_see(tree) == what_strategies_see(lived)
+
+
 def audit(tree: EvolutionTree) -> None:
     """What must hold of any books."""
+    runs = [run for r in tree for run in r.runs]
+    leased = [lease.cost for lease in tree.leases.values()]
+    assert tree.budget.reserved == tuple(map(sum, zip(*leased, strict=True))) if leased else (0, 0, 0)
+    assert tree.budget.spent.runs == len(runs) and tree.budget.spent.n_tokens >= sum(run.n_tokens for run in runs)
+    sane = [r for r in tree if r.state not in ("proposed", "rejected", "twin")]
+    for found, name in ((tree.by_fingerprint, "fingerprint"), (tree.by_normal_form, "normal_form")):
+        first_of = {getattr(r, name): r.id for r in reversed(sane)}
+        assert dict(found) == {value: design for value, design in first_of.items() if value}
+    assert all(tree.record(r.inherited_from).state != "twin" and not r.runs for r in tree if r.state == "twin")
+    assert len(tree.commits) == sum(run.seed == 0 and run.outcome == "committed" for run in runs)
     committed = [(r.id, run.scale, run.seed, run.recipe) for r in tree for run in r.runs]
     assert len(committed) == len(set(committed)), "a key was settled twice"
     assert not set(committed) & {tuple(lease.key) for lease in tree.leases.values()}, "a settled key is out on lease"
@@ -157,6 +213,8 @@ def what_strategies_see(tree: EvolutionTree) -> Any:
         list(tree.ratings.standing),
         (population.n_implemented, population.n_verified, tree.n_pending_seeds),
         [list(population.children(design)) for design in tree.records],
+        (list(tree.commits), dict(tree.by_fingerprint), dict(tree.by_normal_form)),
+        (tree.budget.spent, tree.budget.reserved, tree.caps),
     )
 
 
