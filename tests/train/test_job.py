@@ -222,6 +222,9 @@ def test_a_training_that_fails_says_why(tmp_path: Path, trainings: Trainings, ca
     with pytest.raises(JobFailed, match=message) as caught:
         trainings.run(request(tmp_path, "odd", tree=unit(forward), **changes))
     assert caught.value.cause == cause
+    if cause == "diverged":  # what it cost is on record up to the step at which it was stopped
+        last = (tmp_path / "odd" / "progress.jsonl").read_text().splitlines()[-1]
+        assert json.loads(last)["n_tokens"] == 20 * 64
 
 
 def test_trying_the_passes_leaves_no_trace(tmp_path: Path, trainings: Trainings) -> None:
