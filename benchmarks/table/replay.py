@@ -30,6 +30,7 @@ from genesys.evolution.events import (
     VerificationFailed,
     VerificationRecorded,
 )
+from genesys.evolution.operators import with_adaptive_rates
 from genesys.evolution.promotion import (
     PROMOTIONS,
     Finished,
@@ -71,8 +72,8 @@ class Contestant:
 
 
 def contestants() -> tuple[Contestant, ...]:
-    """Independent draws, no ladder at all, and every strategy registered: selections under the default promotion, and
-    promotions under the default selection."""
+    """Independent draws, no ladder at all, and every built-in strategy: selections under the default promotion, and
+    promotions and adaptive operators under the default selection."""
 
     def by_lot() -> SelectionStrategy:
         return resolve_selection("random", {"rates": SCRATCH_ONLY})
@@ -87,6 +88,10 @@ def contestants() -> tuple[Contestant, ...]:
         Contestant(name="iid", selection=by_lot),
         Contestant(name="iid, no ladder", selection=by_lot, has_ladder=False),
         Contestant(name=f"{default_name}, no ladder", selection=selecting(default_name), has_ladder=False),
+        Contestant(
+            name=f"{default_name}, adaptive operators",
+            selection=lambda: with_adaptive_rates(selecting(default_name)()),
+        ),
         *(Contestant(name=name, selection=selecting(name)) for name in sorted(SELECTIONS)),
         *(
             Contestant(

@@ -30,7 +30,7 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} ({self.low:.4f}, {self.high:.4f})"
+        return f"{self.mean:.3f} ({self.low:.3f}, {self.high:.3f})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +117,8 @@ def write_report(lands: Sequence[Landscape], curves: Curves, *, cost: str, out: 
     parts = [_landscapes(lands)]
     for land in lands:
         n = len(next(iter(curves[land.alphabet].values())))
-        parts.append(
-            f"### Alphabet `{land.alphabet}`\n\n{_strategies(lines[land.alphabet], n)}\n\n{verdict(lines[land.alphabet])}"
-        )
+        found = lines[land.alphabet]
+        parts += [f"### Alphabet `{land.alphabet}`", _strategies(found, n), verdict(found), _best_so_far(land, found)]
     if len(lands) == 2:
         tau = concordance(*lines.values())
         parts.append(f"Kendall's tau of the two rankings: {tau:.2f} (1 the same order, 0 none).")
@@ -172,6 +171,17 @@ def _strategies(lines: Sequence[Line], n_replays: int) -> str:
     return "\n".join(rows)
 
 
+def _best_so_far(land: Landscape, lines: Sequence[Line]) -> str:
+    """True fitness of the leader at quarters of the budget."""
+    quarters = [N_POINTS * k // 4 - 1 for k in (1, 2, 3, 4)]
+    rows = [
+        f"| best so far (the best there is: {land.best:.3f}) at | 25% of the budget | 50% | 75% | 100% |",
+        "|---|---|---|---|---|",
+    ]
+    rows += [f"| {line.name} | {' | '.join(str(line.curve[k]) for k in quarters)} |" for line in lines]
+    return "\n".join(rows)
+
+
 _COLOURS = (
     "#4363d8",
     "#e6194b",
@@ -189,7 +199,14 @@ _WIDTH, _HEIGHT, _LEFT, _LEGEND = 340, 240, 48, 190
 
 def plot(lines: Mapping[str, Sequence[Line]]) -> str:
     """Best so far against cost as SVG, an alphabet beside the other; the band of the independent draws shaded."""
-    names = sorted({line.name for found in lines.values() for line in found if "promotion" not in line.name})
+    names = sorted(
+        {
+            line.name
+            for found in lines.values()
+            for line in found
+            if "promotion" not in line.name and "adaptive op" not in line.name
+        }
+    )
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
     width = len(lines) * (_WIDTH + _LEFT) + _LEGEND
     parts = [
