@@ -56,7 +56,8 @@ def run_fleet(
     """Verify a whole ladder.
 
     Args:
-        mean_s: Of a verification at each scale, from the bottom up; durations are lognormal with this `sigma`.
+        quotas: From the bottom up, the first above 0.
+        mean_s: Of a verification at each scale; durations are lognormal with this `sigma`.
         on_idle: Called whenever a verifier has nothing to do, with the books as they stand then.
     """
     schedule = Schedule(
@@ -111,7 +112,7 @@ class _Fleet:
                 run="fleet",
                 scales=schedule.scales,
                 quotas=schedule.quotas,
-                reference="given-0" * schedule.has_reference,
+                reference="given-0" if schedule.n_seeds else "",
             )
         )
         for proposed in self._world.given():
