@@ -15,17 +15,17 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks._verifications import Case, verify_case
 from benchmarks.table.designs import ALPHABETS, DESIGNS, TableDesign, read_designs
 from benchmarks.table.rows import TABLE, Row, read_rows, thinned, tree_text, write_rows
-from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
+from genesys.errors import INFRASTRUCTURE_CAUSES, ConfigError, JobFailed
 from genesys.ladder import CPU_SCALES, Scale
 from genesys.sandbox import ForkCage
 from genesys.train import Shards, prepare_shards
-from genesys.verification import VerificationReport
+from genesys.verification import VerificationReport, recipe_hash
 from genesys.verification.report import loss_curve
 
 SCALES: tuple[Scale, ...] = tuple(replace(scale, probes=("recall",)) for scale in CPU_SCALES)
@@ -56,11 +56,19 @@ def _of(designs: Sequence[TableDesign], alphabet: str) -> list[TableDesign]:
 
 
 class Filling:
-    """Verifications side by side, each a row of the table as soon as it ends."""
+    """Verifications side by side, each a row of the table as soon as it ends.
 
-    def __init__(self, cases: Sequence[tuple[TableDesign, int, int]], shards: Shards, table: Path, work: Path) -> None:
-        self._shards, self._table, self._work = shards, table, work
+    Raises:
+        ConfigError: The rows that are there were made otherwise.
+    """
+
+    def __init__(
+        self, cases: Sequence[tuple[TableDesign, int, int]], shards: Shards, table: Path, work: Path,
+        scales: Sequence[Scale] = SCALES,
+    ) -> None:  # fmt: skip
+        self._shards, self._table, self._work, self._scales = shards, table, work, scales
         self._rows = read_rows(table)
+        check_rows(self._rows, shards.hash, scales)
         known = {row.key for row in self._rows}
         self._waiting = [case for case in cases if (case[0].id, case[1], case[2]) not in known]
         self._n_cases = len(cases)
@@ -76,7 +84,7 @@ class Filling:
                 design, rung, seed = self._waiting.pop(0)
                 if any(row.design == design.id and row.rung < rung and row.outcome == "failed" for row in self._rows):
                     continue
-                case = Case(name=design.name, tree=design.tree, scale=SCALES[rung], seed=seed)
+                case = Case(name=design.name, tree=design.tree, scale=self._scales[rung], seed=seed)
                 folder, started = self._work / design.id[:16] / f"{rung}-{seed}", time.monotonic()
                 try:
                     report = await verify_case(
@@ -86,10 +94,9 @@ class Filling:
                     if failure.cause in INFRASTRUCTURE_CAUSES:
                         self._try_again((design, rung, seed), failure)
                         continue
-                    row = _row(design, rung, seed, self._shards.hash, failure, time.monotonic() - started)
+                    self._keep(_row(design, rung, case, self._shards.hash, failure, time.monotonic() - started))
                 else:
-                    row = _row(design, rung, seed, self._shards.hash, report, report.seconds)
-                self._keep(row)
+                    self._keep(_row(design, rung, case, self._shards.hash, report, report.seconds))
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _try_again(self, case: tuple[TableDesign, int, int], failure: JobFailed) -> None:
@@ -109,13 +116,29 @@ class Filling:
         )
 
 
+def check_rows(rows: Sequence[Row], data: str, scales: Sequence[Scale] = SCALES) -> None:
+    """Refuse to go on with rows of other data or another recipe.
+
+    Raises:
+        ConfigError: There is such a row.
+    """
+    recipes = [recipe_hash(asdict(scale)) for scale in scales]
+    for row in rows:
+        if row.data != data or (row.recipe and row.recipe != recipes[row.rung]):
+            raise ConfigError(
+                f"Cannot go on with the table: its row of {row.name!r} at {row.scale} was made from data "
+                f"{row.data[:12]} by recipe {row.recipe[:12]}; expected {data[:12]} and {recipes[row.rung][:12]}. Give "
+                f"another --table, or go on with the version and the corpus that made it."
+            )
+
+
 def _row(
-    design: TableDesign, rung: int, seed: int, data: str, found: VerificationReport | JobFailed, seconds: float
+    design: TableDesign, rung: int, case: Case, data: str, found: VerificationReport | JobFailed, seconds: float
 ) -> Row:
     row = Row(
         design=design.id, name=design.name, alphabets=design.alphabets, operator=design.operator,
         detail=design.detail, parents=design.parents, tree=tree_text(design.tree.to_json()), rung=rung,
-        scale=SCALES[rung].name, seed=seed, outcome="failed", data=data, seconds=seconds,
+        scale=case.scale.name, seed=case.seed, outcome="failed", data=data, seconds=seconds,
     )  # fmt: skip
     if isinstance(found, JobFailed):
         return replace(row, cause=found.cause)
@@ -139,7 +162,11 @@ def main() -> int:
     arguments = parser.parse_args()
     shards = prepare_shards(arguments.corpus, Path.home() / ".cache" / "genesys")
     cases = plan(read_designs(arguments.designs))[: arguments.limit]
-    asyncio.run(Filling(cases, shards, arguments.table, arguments.work).run(arguments.workers))
+    try:
+        asyncio.run(Filling(cases, shards, arguments.table, arguments.work).run(arguments.workers))
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        return 130
     return 0
 
 

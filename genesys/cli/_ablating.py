@@ -26,13 +26,13 @@ OnProgress = Callable[["VerificationProgress"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One verification of an ablation: of the design itself, or of it without a unit."""
+    """One verification of an ablation, the `place`-th of n; `without` says of which unit, "" for the design itself."""
 
     tree: UnitTree
     seed: int
-    without: str = ""
-    place: int = 0
-    n: int = 0
+    without: str
+    place: int
+    n: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -13,10 +15,14 @@ from benchmarks.table.landscape import decision_accuracy, landscape, smoothness
 from benchmarks.table.replay import COSTS, Replay, budget_of, child, contestants, quotas_of
 from benchmarks.table.report import Line, concordance, estimate, plot, summarise, winner, write_report
 from benchmarks.table.rows import read_rows, thinned, write_rows
-from benchmarks.table.train import plan
+from benchmarks.table.train import SCALES, Filling, check_rows, plan
+from genesys.errors import ConfigError
 from genesys.evolution.selection import Selection
 from genesys.gau.library import seed_design
+from genesys.verification import recipe_hash
 from tests.benchmarks.synthetic import GPT, hill, made_up_designs, rugged_value, smooth_value, synthetic_rows
+from tests.train.data import small_shards
+from tests.verification.conftest import SCALE
 
 pytest.importorskip("pyarrow", reason="the table is a Parquet file: the extra `export`")
 
@@ -60,6 +66,32 @@ def test_every_design_is_verified_before_the_next_rung_and_every_rung_before_the
     cases = [(design.id, rung, seed) for design, rung, seed in plan(designs)]
     assert len(cases) == len(set(cases)) == 13 * 3 * 3
     assert [case[1:] for case in cases[: 13 * 4 : 13]] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+
+
+def test_rows_of_other_data_or_another_recipe_are_not_gone_on_with() -> None:
+    recipe = recipe_hash(asdict(SCALES[0]))
+    row = replace(synthetic_rows(made_up_designs("full", 5))[0], data="mine", recipe=recipe)
+    check_rows([row, replace(row, outcome="failed", recipe="")], "mine")
+    with pytest.raises(ConfigError, match="Cannot go on with the table: its row of 'gpt' at cpu-1"):
+        check_rows([row], "yours")
+    with pytest.raises(ConfigError, match="by recipe 000"):
+        check_rows([replace(row, recipe="0" * 64)], "mine")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_table_is_filled_row_by_row_and_not_twice(tmp_path: Path) -> None:
+    cases = [(design, 0, seed) for seed in range(2) for design in made_up_designs("full", 2)]
+    shards, scale = small_shards(tmp_path / "shards"), replace(SCALE, probes=("recall",))
+    for n in (3, 4, 4):
+        filling = Filling(cases[:n], shards, tmp_path / "table.parquet", tmp_path / "work", scales=[scale])
+        asyncio.run(filling.run(2))
+        rows = read_rows(tmp_path / "table.parquet")
+        assert len(rows) == n and {row.key for row in rows} == {(d.id, rung, seed) for d, rung, seed in cases[:n]}
+    assert not list((tmp_path / "work").glob("*/0-*")), "what a row was made from is gone"
+    for row in rows:
+        assert row.outcome == "committed" and row.flops > 0 and row.train_seconds < row.seconds
+        assert 2 <= len(row.curve_tokens) == len(row.curve_nats) <= 20 and "probe_recall" in row.metrics
 
 
 def test_a_curve_is_thinned_evenly_and_keeps_its_ends() -> None:

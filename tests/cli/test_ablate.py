@@ -11,12 +11,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from genesys.cli import app
-from genesys.cli.ablate import ablation_notes, ablation_table
+from genesys.cli.ablate import _design, ablation_notes, ablation_table
 from genesys.evolution.ablation import Results, ablations, report
 from genesys.evolution.fitness import RelativeFitness
 from genesys.gau import UnitTree
 from genesys.gau.library import library, seed_design
 from genesys.testing.books import metrics_for
+from tests.single_run import write_run
 
 TINY = (
     "ladder: [{name: tiny, d_model: 16, n_blocks: 1, context: 32, batch_tokens: 128, n_tokens: 2560, peak_lr: 0.01,"
@@ -90,3 +91,10 @@ def test_it_verifies_each_ablation_and_a_second_call_trains_nothing(
     second = CliRunner().invoke(app, command)
     assert second.exit_code == 0 and json.loads(second.stdout) == found
     assert {path: path.stat().st_mtime_ns for path in stored.glob("**/*.safetensors")} == weights
+
+
+def test_a_design_of_a_run_is_verified_by_that_runs_settings(tmp_path: Path) -> None:
+    report = {"scale": "cpu-1", "seed": 0, "metrics": metrics_for(0.5), "n_tokens": 1, "seconds": 1.0}
+    run = write_run(tmp_path / "run-1", report, config={"corpus": "text:mine"})
+    name, tree, by = _design(f"{run}/gpt", None)
+    assert (name, tree, by.corpus) == ("gpt", seed_design("gpt"), "text:mine")
