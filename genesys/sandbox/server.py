@@ -41,6 +41,8 @@ class _Server:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._asked_to_end: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: self._asked_to_end.append(number))  # the owner is dead
         self._jobs: dict[int, int] = {}  # pid of the keeper -> job number
         self._spare: tuple[int, int] | None = None  # pid, and where its job is written
 
@@ -51,6 +53,8 @@ class _Server:
             if self._spare is None:
                 self._spare = self._fork_keeper()
             readable, _, _ = select.select([self._connection.fileno(), self._deaths, self._ends], [], [])
+            if self._asked_to_end:  # before anything is said to the owner: groups that are left nobody removes
+                return self._end_all()
             if self._ends in readable:
                 self._report(int.from_bytes(os.read(self._ends, 8), "big"))
             if self._deaths in readable:
@@ -156,7 +160,8 @@ def _raised_in_unit(error: BaseException) -> bool:
 
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(message).encode() + b"\n")
+    with contextlib.suppress(ConnectionError):  # the owner is gone; the loop is about to see it
+        connection.sendall(json.dumps(message).encode() + b"\n")
 
 
 def main(argv: list[str]) -> None:

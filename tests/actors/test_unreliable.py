@@ -21,7 +21,7 @@ from tests.actors.virtual_time import VirtualTimeLoop
 CONFIG = RunConfig(
     quotas=(6, 2, 1), seeds=("gpt", "retnet"), designers=DesignersConfig(n=2), verifiers=VerifiersConfig(n=3)
 )
-CLOSED = RunConfig(quotas=(3, 2, 1), seeds=("gpt", "retnet", "ttt"), verifiers=VerifiersConfig(n=2))
+CLOSED = RunConfig(quotas=(3, 3, 3), seeds=("gpt", "retnet", "ttt"), verifiers=VerifiersConfig(n=2))
 
 
 def audit(world: World) -> EvolutionTree:
@@ -76,7 +76,7 @@ def test_a_closed_list_gives_the_same_results(seed: int, tmp_path: Path) -> None
     """Decisions 21b: with the designs given, the results equal those of a run to which nothing happened."""
     _, calm = run(tmp_path / "calm", CLOSED, 0, NO_FAULTS)
     world, struck = run(tmp_path / "struck", CLOSED, seed, replace(Faults(), may_poison=False, every_s=3.0))
-    assert results(struck) == results(calm) and len(results(calm)) == 6
+    assert results(struck) == results(calm) and len(results(calm)) == 9
     assert len(world.blows) > 3
 
 

@@ -25,7 +25,7 @@ ladder:
      width_step: 8, size_tolerance: 0.1, embedding_std: 0.1}
   - {name: tiny-2, d_model: 48, n_blocks: 2, context: 64, batch_tokens: 512, n_tokens: 16384, peak_lr: 6.0e-3,
      width_step: 8, size_tolerance: 0.1, embedding_std: 0.1}
-verifiers: {n: 2, probes: false}
+verifiers: {n: 2, probes: false, stop_hopeless: false}
 """
 STRATEGY = """
 from genesys.evolution.selection import Selection
