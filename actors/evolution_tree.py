@@ -277,9 +277,9 @@ class EvolutionTree(Batched):
             async with self._writing:
                 if self._failure is not None:
                     raise self._failure
+                if len(self._recent) >= target:
+                    return  # an earlier caller's write took it along; the next one waits for a fuller batch
                 batch, blobs = tuple(self._unwritten), tuple(self._unwritten_blobs)
-                if not batch:
-                    continue
                 try:
                     await asyncio.to_thread(self._journal.append, batch, expected_seq=len(self._recent), blobs=blobs)
                 except Exception as error:  # fenced, or the disk is full: memory and journal have parted

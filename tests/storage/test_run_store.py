@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +17,7 @@ from genesys.cli import app
 from genesys.config import RunConfig, load_config
 from genesys.config.run import StorageConfig
 from genesys.errors import ConfigError, FencedError
-from genesys.evolution.events import LeaseGranted, LeaseRefunded, VerificationRecorded
+from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, ProposalFailed, VerificationRecorded
 from genesys.storage import BlobError, RunStore, SqliteJournal, content_hash
 from genesys.testing.journals import some_events
 from tests.actors.in_process import World, run_world
@@ -89,6 +91,28 @@ def test_a_holder_that_wakes_up_late_writes_nothing(tmp_path: Path, place: str) 
         return [entry.event for entry in RunStore(tmp_path / "run").journal(mode="reader").read()]
 
     asyncio.run(work())
+
+
+def test_callers_that_wait_together_share_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, batches = SqliteJournal.append, []
+
+    def count(self: SqliteJournal, events: Sequence[Event], **options: Any) -> int:
+        batches.append(len(events))
+        return append(self, events, **options)
+
+    async def work() -> None:
+        world = make_world(tmp_path / "run", "")
+        await world.start()
+        monkeypatch.setattr(SqliteJournal, "append", count)
+        await asyncio.gather(*(caller(world, i) for i in range(50)))
+
+    async def caller(world: World, i: int) -> None:
+        for _ in range(4):
+            event = ProposalFailed(designer=f"Designer-{i}", operator="mutation", reason="duplicate")
+            assert (await world.tree.append(event)).accepted
+
+    asyncio.run(work())
+    assert sum(batches) == 200 and len(batches) <= 40, "a write for each caller makes a busy run as slow as its disk"
 
 
 def test_a_journal_stays_where_it_is(tmp_path: Path, postgres: str) -> None:
