@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -257,8 +258,13 @@ class Session:
         await member.answer
         member.answer = None
 
-    async def drain(self) -> None:
-        await self.ask_tree(self.driver, "append", RunDraining(reason="asked to stop"))
+    def drain(self) -> None:
+        """Somebody asks the driver to stop."""
+        self._start(self._drain())
+
+    async def _drain(self) -> None:
+        with suppress(TransientError):
+            await self.ask_tree(self.driver, "append", RunDraining(reason="asked to stop"))
 
 
 class DesignerBody:

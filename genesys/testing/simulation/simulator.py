@@ -208,7 +208,7 @@ class _Simulation:
 
     def _asked_to_stop(self) -> None:
         self._is_draining = True
-        self.session.driver.start(self.session.drain())
+        self.session.drain()
 
     _do: dict[Fault, Callable[[Any], None]] = {  # noqa: RUF012  # a table
         "tree-dies": lambda self: self.session.lose_keeper(),
