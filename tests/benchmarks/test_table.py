@@ -19,10 +19,10 @@ from benchmarks.table.train import SCALES, Filling, check_rows, plan
 from genesys.errors import ConfigError
 from genesys.evolution.selection import Selection
 from genesys.gau.library import seed_design
+from genesys.ladder import CPU_SCALES
 from genesys.verification import recipe_hash
 from tests.benchmarks.synthetic import GPT, hill, made_up_designs, rugged_value, smooth_value, synthetic_rows
 from tests.train.data import small_shards
-from tests.verification.conftest import SCALE
 
 pytest.importorskip("pyarrow", reason="the table is a Parquet file: the extra `export`")
 
@@ -82,7 +82,7 @@ def test_rows_of_other_data_or_another_recipe_are_not_gone_on_with() -> None:
 @pytest.mark.timeout(600)
 def test_a_table_is_filled_row_by_row_and_not_twice(tmp_path: Path) -> None:
     cases = [(design, 0, seed) for seed in range(2) for design in made_up_designs("full", 2)]
-    shards, scale = small_shards(tmp_path / "shards"), replace(SCALE, probes=("recall",))
+    shards, scale = small_shards(tmp_path / "shards"), replace(CPU_SCALES[0], n_tokens=512 * 40, probes=())
     for n in (3, 4, 4):
         filling = Filling(cases[:n], shards, tmp_path / "table.parquet", tmp_path / "work", scales=[scale])
         asyncio.run(filling.run(2))
@@ -91,7 +91,7 @@ def test_a_table_is_filled_row_by_row_and_not_twice(tmp_path: Path) -> None:
     assert not list((tmp_path / "work").glob("*/0-*")), "what a row was made from is gone"
     for row in rows:
         assert row.outcome == "committed" and row.flops > 0 and row.train_seconds < row.seconds
-        assert 2 <= len(row.curve_tokens) == len(row.curve_nats) <= 20 and "probe_recall" in row.metrics
+        assert 2 <= len(row.curve_tokens) == len(row.curve_nats) <= 20 and row.metrics["test_bpb"] > 0
 
 
 def test_a_curve_is_thinned_evenly_and_keeps_its_ends() -> None:
