@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from benchmarks.table.contestants import Contestant, contestants
 from benchmarks.table.designs import ALPHABETS
 from benchmarks.table.landscape import REFERENCE, RULE, Landscape, Place, landscape
 from benchmarks.table.rows import TABLE, Row, read_rows
@@ -30,79 +31,16 @@ from genesys.evolution.events import (
     VerificationFailed,
     VerificationRecorded,
 )
-from genesys.evolution.operators import with_adaptive_rates
-from genesys.evolution.promotion import (
-    PROMOTIONS,
-    Finished,
-    PromotionStrategy,
-    Verify,
-    Wait,
-    decide,
-    resolve_promotion,
-)
-from genesys.evolution.selection import (
-    SELECTIONS,
-    OperatorRates,
-    Selection,
-    SelectionStrategy,
-    resolve_selection,
-    select_safely,
-)
+from genesys.evolution.promotion import Finished, Verify, Wait, decide
+from genesys.evolution.selection import Selection, select_safely
 
 N_NEAR = 3
 """Undrawn designs among which a child is drawn by lot."""
 QUOTA_SHARES = (0.6, 0.2, 0.07)
 """Of the alphabet's designs, from the bottom rung up: with all of them drawn nothing could be told apart."""
-RATES = OperatorRates(crossover_from=0, scratch_from=0, seed_until=0)
-"""The default shares without the warm-up, which would outlast a table of some dozen designs."""
-SCRATCH_ONLY = OperatorRates(mutation=0.0, crossover=0.0, scratch=1.0, crossover_from=0, scratch_from=0, restart=0.0)
 
 Cost = Callable[[Row], float]
 COSTS: Mapping[str, Cost] = {"flops": lambda row: row.flops, "seconds": lambda row: row.seconds}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contestant:
-    """Strategies under a name, made anew for each replay; without the ladder all is verified on the top rung."""
-
-    name: str
-    selection: Callable[[], SelectionStrategy]
-    promotion: Callable[[], PromotionStrategy] = resolve_promotion
-    has_ladder: bool = True
-
-
-def contestants() -> tuple[Contestant, ...]:
-    """Independent draws, no ladder at all, and every built-in strategy: selections under the default promotion, and
-    promotions and adaptive operators under the default selection."""
-
-    def by_lot() -> SelectionStrategy:
-        return resolve_selection("random", {"rates": SCRATCH_ONLY})
-
-    def selecting(name: str) -> Callable[[], SelectionStrategy]:
-        return lambda: resolve_selection(name, {"rates": RATES})
-
-    default = type(resolve_selection())
-    default_name = next(name for name, kind in SELECTIONS.items() if kind is default)
-    default_promotion = type(resolve_promotion())
-    return (
-        Contestant(name="iid", selection=by_lot),
-        Contestant(name="iid, no ladder", selection=by_lot, has_ladder=False),
-        Contestant(name=f"{default_name}, no ladder", selection=selecting(default_name), has_ladder=False),
-        Contestant(
-            name=f"{default_name}, adaptive operators",
-            selection=lambda: with_adaptive_rates(selecting(default_name)()),
-        ),
-        *(Contestant(name=name, selection=selecting(name)) for name in sorted(SELECTIONS)),
-        *(
-            Contestant(
-                name=f"{default_name}, promotion {name}",
-                selection=selecting(default_name),
-                promotion=lambda name=name: resolve_promotion(name),  # type: ignore[misc]
-            )
-            for name, kind in sorted(PROMOTIONS.items())
-            if kind is not default_promotion
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +56,7 @@ class Curve:
     makespan: float
 
     def at(self, cost: float) -> float:
-        """The value at a cost; that of the reference, which is 0 gain, before anything was measured."""
+        """The value at a cost; NaN before anything was measured."""
         found = [value for spent, value in zip(self.costs, self.values, strict=True) if spent <= cost]
         return found[-1] if found else float("nan")
 

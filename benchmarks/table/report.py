@@ -146,10 +146,14 @@ def _landscapes(lands: Sequence[Landscape]) -> str:
     ]
     for land in lands:
         smooth = smoothness(land)
-        decided = "; ".join(
-            f"{r + 1}: {a:.2f} ({low:.2f}, {high:.2f})"
-            for r in range(land.n_rungs)
-            for a, low, high in [decision_accuracy(land, r)]
+        decided = (
+            "needs two training seeds"
+            if land.n_seeds < 2
+            else "; ".join(
+                f"{r + 1}: {a:.2f} ({low:.2f}, {high:.2f})"
+                for r in range(land.n_rungs)
+                for a, low, high in [decision_accuracy(land, r)]
+            )
         )
         rows.append(
             f"| {land.alphabet} | {len(land.places)} | {len(land.places) - len(land.values)} | {land.n_rungs} x {land.n_seeds} "

@@ -10,9 +10,10 @@ from statistics import fmean
 
 import pytest
 
+from benchmarks.table.contestants import contestants
 from benchmarks.table.designs import ALPHABETS, SLOT, Alphabet, read_designs, starting_designs, write_designs
 from benchmarks.table.landscape import decision_accuracy, landscape, smoothness
-from benchmarks.table.replay import COSTS, Replay, budget_of, child, contestants, quotas_of
+from benchmarks.table.replay import COSTS, Replay, budget_of, child, quotas_of
 from benchmarks.table.report import Line, concordance, estimate, plot, summarise, winner, write_report
 from benchmarks.table.rows import read_rows, thinned, write_rows
 from benchmarks.table.train import SCALES, Filling, check_rows, plan
