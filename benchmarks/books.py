@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -78,7 +78,7 @@ def _appends(report: Report, folder: Path, machine: float) -> None:
 
 def _at_size(report: Report, path: Path, n: int, machine: float) -> dict[str, float]:
     """All figures at one number of designs; gives the median seconds of a step's parts."""
-    run = LongRun(n + 2 * N_STEPS)
+    run = LongRun(n + N_STEPS)
     _write(path, chain([run.start()], chain.from_iterable(run.life(i) for i in range(n))))
     gc.collect()
     before, journal = _rss(), SqliteJournal(path, mode="reader")
@@ -90,42 +90,35 @@ def _at_size(report: Report, path: Path, n: int, machine: float) -> dict[str, fl
     report.add(f"replay of {tree.n_events:,} events", tree.n_events / seconds, "events/s of CPU time", at_least=goal)
     gc.collect()
     report.add(f"memory at {n:,} designs", (_rss() - before) / 1e9, "GB")
+    lives = (list(run.life(i)) for i in range(n, n + N_STEPS))
+    times = _go_on(tree, lives)
+    for part in ("books", "decision"):
+        report.add(f"{part}: a step at {n:,} designs, median", 1e6 * statistics.median(times[part]), "us")
+    found = {part: statistics.median(seconds) for part, (_, *seconds) in times.items()}
+    steps = [sum(parts) for parts in zip(times["books"][1:], times["decision"][1:], strict=True)]
+    report.add(f"step at {n:,} designs, longest", max(steps), "s")
+    for name in SELECTIONS:
+        first, *later = times[name]
+        report.add(f"{name}: first choice at {n:,}", first, "s")
+        p95 = statistics.quantiles(later, n=20)[-1]
+        report.add(f"{name}: choice at {n:,}, p95", p95, "s", at_most=GOAL_SELECTION_S / machine)
+    return {**found, "step": statistics.median(steps)}
+
+
+def _go_on(tree: EvolutionTree, lives: Iterable[list[Event]]) -> dict[str, list[float]]:
+    """Seconds of every built-in selection strategy, of the books and of the decision, once for each new design.
+
+    The first time is apart: orders are sorted when they are first looked at, and strategies build what they keep.
+    """
     promotion, rng = resolve_promotion(), Random(0)
-    report.add(f"first decision at {n:,}", _seconds(lambda: decide(tree, promotion, rng)), "s")
-    lives = (list(run.life(i)) for i in range(n, n + 2 * N_STEPS))
-    steps = [
-        (_seconds(partial(_live, tree, life)), _seconds(lambda: decide(tree, promotion, rng)))
-        for life in islice(lives, N_STEPS)
-    ]
-    found = {
-        "books": statistics.median(s for s, _ in steps),
-        "decision": statistics.median(s for _, s in steps),
-        "step": statistics.median(sum(s) for s in steps),
-    }
-    for part, seconds in found.items():
-        report.add(f"{part} at {n:,} designs, median", 1e6 * seconds, "us")
-    found |= _selections(report, tree, lives, n, machine)
-    return found
-
-
-def _selections(
-    report: Report, tree: EvolutionTree, lives: Iterator[list[Event]], n: int, machine: float
-) -> dict[str, float]:
-    """Every built-in strategy, each choice after one more design's life."""
-    found: dict[str, float] = {}
     strategies = {name: resolve_selection(name) for name in SELECTIONS}
-    times: dict[str, list[float]] = {name: [] for name in strategies}
-    rng = Random(0)
+    times: dict[str, list[float]] = {name: [] for name in (*strategies, "books", "decision")}
     for life in lives:
         for name, strategy in strategies.items():
-            population = tree.population()
-            times[name].append(_seconds(partial(strategy.select, population, rng=rng)))
-        _live(tree, life)
-    for name, (first, *later) in times.items():
-        found[name] = p95 = statistics.quantiles(later, n=20)[-1]
-        report.add(f"{name}: first choice at {n:,}", first, "s")
-        report.add(f"{name}: choice at {n:,}, p95", p95, "s", at_most=GOAL_SELECTION_S / machine)
-    return found
+            times[name].append(_seconds(partial(strategy.select, tree.population(), rng=rng)))
+        times["books"].append(_seconds(partial(_live, tree, life)))
+        times["decision"].append(_seconds(partial(decide, tree, promotion, rng)))
+    return times
 
 
 def _write(path: Path, events: Iterable[Event]) -> None:
