@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from genesys.evolution import EvolutionTree
 from genesys.evolution.operators import AdaptiveRates, Focus, adaptive_focus, mutate, with_adaptive_rates
-from genesys.evolution.operators.bandit import LEAST_SHARE, WINDOW, Record, lean_to_winners
+from genesys.evolution.operators.bandit import LEAST_SHARE, WINDOW, Tally, lean_to_winners
 from genesys.evolution.operators.mutation import edit_odds
 from genesys.evolution.selection import SELECTIONS, OperatorRates, QuadrantSelection, SelectionStrategy
 from genesys.gau.library import library, seed_design
@@ -96,7 +96,7 @@ def test_what_a_call_looks_at_does_not_grow() -> None:
 )
 def test_odds_stay_odds_and_nothing_dies_out(records: dict[str, tuple[float, float]], weights: list[float]) -> None:
     given_odds = dict(zip("abcdef", weights, strict=False))
-    known = {arm: Record(*record) for arm, record in records.items()}
+    known = {arm: Tally(*record) for arm, record in records.items()}
     leaning = lean_to_winners(given_odds, known, "seed")
     assert sum(leaning.values()) == pytest.approx(sum(weights)) and leaning.keys() == given_odds.keys()
     assert all(leaning[arm] >= given_odds[arm] * LEAST_SHARE / len(given_odds) - 1e-12 for arm in given_odds)

@@ -11,6 +11,7 @@ PURE = (
     "genesys.ladder",
     "genesys.ladder.ledger",
     "genesys.evolution",
+    "genesys.evolution.attribution",
     "genesys.evolution.books",
     "genesys.evolution.comparison",
     "genesys.evolution.design",

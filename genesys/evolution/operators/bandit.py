@@ -26,11 +26,11 @@ DECAY = 0.98
 """Of an outcome's weight for each later one."""
 LEAST_SHARE = 0.1
 """Of its fair share that an arm keeps, so that it is tried again."""
-_N_DRAWS = 128
+_N_DRAWS = 64
 
 
 @dataclass(slots=True)
-class Record:
+class Tally:
     """Decayed wins and losses of an arm."""
 
     won: float = 0.0
@@ -41,15 +41,15 @@ class Record:
 class Experience:
     """What the last commits say of each operator, edit and target path."""
 
-    operators: Mapping[str, Record]
-    edits: Mapping[str, Record]
-    targets: Mapping[str, Record]
+    operators: Mapping[str, Tally]
+    edits: Mapping[str, Tally]
+    targets: Mapping[str, Tally]
     seed: str
 
     @staticmethod
     def of(population: Population) -> Experience:
         """Read the last commits, the latest the weightiest."""
-        operators, edits, targets = dict[str, Record](), dict[str, Record](), dict[str, Record]()
+        operators, edits, targets = dict[str, Tally](), dict[str, Tally](), dict[str, Tally]()
         recent = dict.fromkeys(population.commits(max(0, population.n_commits - WINDOW)))
         weight = 1.0
         for design in reversed(recent):
@@ -60,28 +60,28 @@ class Experience:
             if gain is None:
                 continue
             for arms, arm in ((operators, record.operator), (edits, record.edit), (targets, record.target)):
-                found = arms.setdefault(arm, Record())
+                found = arms.setdefault(arm, Tally())
                 found.won += weight * (gain > 0)
                 found.lost += weight * (gain <= 0)
             weight *= DECAY
         return Experience(operators=operators, edits=edits, targets=targets, seed=f"bandit/{population.n_commits}")
 
 
-def lean_to_winners(odds: Mapping[Arm, float], records: Mapping[str, Record], seed: str) -> dict[Arm, float]:
+def lean_to_winners(odds: Mapping[Arm, float], tallies: Mapping[str, Tally], seed: str) -> dict[Arm, float]:
     """Odds of the same sum that favour the arms that are likely the best ones, each in proportion to that likelihood.
 
-    Without any record the odds stay. The likelihoods come from draws of each arm's chance to win, so that what is then
+    Without any tally the odds stay. The likelihoods come from draws of each arm's chance to win, so that what is then
     drawn has odds that are known.
 
     Source: Thompson 1933, "On the likelihood that one unknown probability exceeds another"; Beta(1, 1) priors.
     """
-    if not any(arm in records for arm in odds):
+    if not any(arm in tallies for arm in odds):
         return dict(odds)
     rng, arms = Random(seed), sorted(odds)
     n_best = dict.fromkeys(arms, 0)
-    beliefs = [(arm, records.get(arm, Record())) for arm in arms]
+    beliefs = [(arm, tallies.get(arm, Tally())) for arm in arms]
     for _ in range(_N_DRAWS):
-        drawn = {arm: rng.betavariate(1.0 + record.won, 1.0 + record.lost) for arm, record in beliefs}
+        drawn = {arm: rng.betavariate(1.0 + tally.won, 1.0 + tally.lost) for arm, tally in beliefs}
         n_best[max(arms, key=drawn.__getitem__)] += 1
     weights = {arm: odds[arm] * max(LEAST_SHARE, n_best[arm] * len(arms) / _N_DRAWS) for arm in odds}
     scale = sum(odds.values()) / sum(weights.values())
