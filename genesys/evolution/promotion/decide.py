@@ -152,20 +152,8 @@ def _by_strategy(
             )
     if not openings:
         return _waiting(tree, room)
-    population = tree.population()
-    failure: PolicyFailed | None = None
-    try:
-        limit = None if is_built_in(strategy) else timeout_s
-        choice = call_with_deadline(lambda: strategy.promote(population, openings, rng=rng), limit)
-        problem = _nonsense(tree, choice, openings)
-        if problem:
-            raise ValueError(problem)
-    except Exception as error:  # a strategy of somebody else's: whatever it does, the run goes on
-        failure = PolicyFailed(
-            policy="promotion", strategy=type(strategy).__name__, reason=f"{type(error).__name__}: {error}"
-        )
-        choice = RandomPromotion().promote(population, openings, rng=rng)
-    bottom = tree.scales[0]
+    population, bottom = tree.population(), tree.scales[0]
+    choice, failure = _ask(tree, population, openings, strategy, rng, timeout_s)
     if isinstance(choice, Decline) and room.is_quiet and bottom not in openings:
         return _Declined(tuple(openings), choice.reason)
     if not isinstance(choice, Promotion) and room.is_quiet:
@@ -174,6 +162,24 @@ def _by_strategy(
         reason = choice.reason if choice else "the strategy waits for more results"
         return Wait(reason=reason, failure=failure, is_capped=room.may_refill)
     return Verify(design=choice.design, scale=choice.scale, reason=choice.reason, failure=failure)
+
+
+def _ask(
+    tree: EvolutionTree, population: Population, openings: Mapping[str, int], strategy: PromotionStrategy, rng: Random,
+    timeout_s: float | None,
+) -> tuple[Promotion | Decline | None, PolicyFailed | None]:  # fmt: skip
+    """The strategy's choice, or a draw in place of one that fails."""
+    try:
+        limit = None if is_built_in(strategy) else timeout_s
+        choice = call_with_deadline(lambda: strategy.promote(population, openings, rng=rng), limit)
+        problem = _nonsense(tree, choice, openings)
+        if problem:
+            raise ValueError(problem)
+    except Exception as error:  # a strategy of somebody else's: whatever it does, the run goes on
+        reason = f"{type(error).__name__}: {error}"
+        failure = PolicyFailed(policy="promotion", strategy=type(strategy).__name__, reason=reason)
+        return RandomPromotion().promote(population, openings, rng=rng), failure
+    return choice, None
 
 
 def _best_of(tree: EvolutionTree, scale: str, niches: tuple[str, ...]) -> str | None:
