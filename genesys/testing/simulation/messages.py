@@ -53,7 +53,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """Events of a designer; `designs` names those whose programs go with them."""
+    """Events of a designer, and the programs that they name."""
 
     events: tuple[Event, ...]
     blobs: tuple[bytes, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, tanh
 from random import Random
 
 from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, DesignTwinned, Event
@@ -14,6 +14,7 @@ from genesys.testing.simulation.schedule import Schedule
 SPREAD = 0.3  # of the quality of designs made from nothing
 STEP = 0.1  # of a child's quality around its parents'
 NOISE = 0.02  # of what a verification measures
+BEST = 2.5  # what it measures stays below this, however good a lineage grows: bits per byte end above 0
 
 
 def lognormal(rng: Random, mean: float, sigma: float) -> float:
@@ -72,7 +73,8 @@ class World:
 
     def metrics(self, design: str, scale: str, seed: int) -> dict[str, float]:
         rng = self._rng("metrics", design, scale, seed)
-        return metrics_for(self.quality[design] + rng.gauss(0.0, NOISE), recall=self.quality[design] > 0.4)
+        measured = BEST * tanh((self.quality[design] + rng.gauss(0.0, NOISE)) / BEST)
+        return metrics_for(measured, recall=self.quality[design] > 0.4)
 
     def seconds(self, rng: Random, k: int) -> float:
         """How long a verification at rung k takes this time."""
