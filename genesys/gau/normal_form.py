@@ -30,7 +30,7 @@ def normal_form(tree: UnitTree) -> str:
 def form_lines(tree: UnitTree, slot: str = "") -> Iterator[str]:
     """The normal form in lines, place by place; equal for two trees exactly when their forms are."""
     yield f"{slot}: {{"
-    yield from unit_form(tree.unit)
+    yield from (f"| {line}" for line in unit_form(tree.unit))
     for name, value in sorted(tree.resolved().items()):
         yield f"{name} = {value_text(value)}"
     for name, child in tree.children:
@@ -54,18 +54,12 @@ def unit_form(unit: Unit) -> tuple[str, ...]:
 
 def _normalised(unit: Unit) -> ast.AST:
     module = ast.parse(unit.source)
-    if (
-        unit.published is not None
-    ):  # it calls its children by the names of their classes, and is built by its base class
+    if unit.published is not None:  # such a text calls its children by their classes' names
         module.body.append(ast.Expr(ast.Constant(unit.source.rstrip("\n").rpartition("\n")[2])))
         return module
     _Stripped(unit.name).visit(module)
-    origins = _import_origins(module)
-    tests = {s.name for s in module.body if isinstance(s, ast.FunctionDef) and s.name.startswith("test_")} - _read(
-        module
-    )
-    idle = [s for s in module.body if _is_idle_import(s, origins) or getattr(s, "name", "") in tests]
-    module.body = [s for s in module.body if s not in idle]
+    origins, read = _import_origins(module), _read(module)
+    module.body = [s for s in module.body if not (_is_idle_import(s, origins) or _is_unread_test(s, read))]
     return ast.fix_missing_locations(_Renamed(module, origins).visit(module))
 
 
@@ -194,6 +188,12 @@ def _is_idle_import(statement: ast.stmt, origins: dict[str, str]) -> bool:
     if not isinstance(statement, (ast.Import, ast.ImportFrom)):
         return False
     return all((alias.asname or alias.name.partition(".")[0]) in origins for alias in statement.names)
+
+
+def _is_unread_test(statement: ast.stmt, read: set[str]) -> bool:
+    if not isinstance(statement, ast.FunctionDef):
+        return False
+    return statement.name.startswith("test_") and statement.name not in read
 
 
 def _read(module: ast.Module) -> set[str]:
