@@ -102,7 +102,11 @@ def test_check_says_what_is_wrong(runs: Path) -> None:
         (("evolve", "nonsense.yaml"), "Cannot use selection strategy 'Nonsense'"),
         (("evolve", "stranger.yaml"), "no_such_module"),
         (("evolve", "text.yaml"), "no_such_text"),
-        (("evolve", "gpus.yaml"), "Cannot reserve 8 GPUs for a verifier: this machine offers 0"),
+        pytest.param(
+            ("evolve", "gpus.yaml"),
+            "Cannot reserve 8 GPUs for a verifier: this machine offers 0",
+            marks=pytest.mark.slow,
+        ),  # it starts Ray
         (("evolve", "fine.yaml", "--resume"), "Cannot resume 'fine': there is no run of it"),
         (("leaderboard", "demo-2"), "Cannot find run 'demo-2'"),
         (("show", "demo-1", "gtp"), "Did you mean 'gpt'?"),
