@@ -24,6 +24,7 @@ from tests.integration.test_evolve import write_config
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 KILLS = 3 * ("driver", "tree", "scheduler", "designer") + 4 * ("verifier", "caged child")
+MAX_DRIVERS = 12
 PATIENCE = 10  # looks for a process of the kind whose turn it is
 _CLASSES = {"tree": "EvolutionTree", "scheduler": "BudgetScheduler", "designer": "Designer", "verifier": "Verifier"}
 _FIGURES = ("test_bpb", "val_loss_nats", "untrained_val_loss_nats", "unigram_bpb", "n_params")
@@ -51,18 +52,19 @@ class Massacre:
     def carry_out(self) -> None:
         """Start the run, kill, resume, until it has ended by itself."""
         resume: tuple[str, ...] = ()
-        for n in range(len(KILLS) + 1):
+        for n in range(MAX_DRIVERS):
             process = start_into(
                 self.folder / f"log-{n}.txt", "evolve", "run.yaml", "--no-dashboard", *resume, cwd=self.folder
             )
             self._driver = psutil.Process(process.pid)
             while process.poll() is None:
-                self._wait(self._rng.uniform(0.3, 2.0))
+                self._wait(self._rng.uniform(0.2, 1.0))
                 if self._turns:
                     self._strike()
+            log = (self.folder / f"log-{n}.txt").read_text()
             if process.returncode == 0:
                 return
-            assert process.returncode == -signal.SIGKILL, (self.folder / f"log-{n}.txt").read_text()
+            assert process.returncode == -signal.SIGKILL or "timed out during startup" in log, log  # of Ray, when busy
             resume = ("--resume",) if (self.run_folder / "journal.sqlite").exists() else ("--run", str(self.run_folder))
         raise AssertionError("the run does not end")
 
@@ -157,8 +159,8 @@ def massacre(folder: Path, rest: str, *, calm: bool = False, seed: int) -> Massa
 
 def test_a_free_run_keeps_its_books(tmp_path: Path) -> None:
     """Decisions 21a."""
-    run = massacre(tmp_path / "free", "quotas: [16, 4]\nseeds: [gpt, retnet]\n", seed=1)
-    books = audit(run.run_folder, (16, 4))
+    run = massacre(tmp_path / "free", "quotas: [24, 6]\nseeds: [gpt, retnet]\n", seed=1)
+    books = audit(run.run_folder, (24, 6))
     last = max((r for record in books.tree for r in record.runs if r.outcome == "committed"), key=lambda r: r.lease)
     (design,) = [record.id for record in books.tree if last in record.runs]
     again = reproduce(run.run_folder, design, scale=last.scale)
@@ -167,14 +169,14 @@ def test_a_free_run_keeps_its_books(tmp_path: Path) -> None:
 
 def test_a_closed_list_gives_the_same_results(tmp_path: Path) -> None:
     """Decisions 21b: the designs are given, no designer adds one, and each climbs whatever the order of results."""
-    closed = "quotas: [5, 5]\nseeds: [gpt, retnet, ttt, rwkv6]\ndesigns: [rwkv7]\n"
+    closed = "quotas: [4, 4]\nseeds: [gpt, retnet, ttt, mamba2]\ntraining_seeds: {tiny-1: 4, tiny-2: 3}\n"
     found = []
     for name in ("calm", "killed"):
         run = massacre(tmp_path / name, closed, calm=name == "calm", seed=2)
-        books = audit(run.run_folder, (5, 5))
+        books = audit(run.run_folder, (4, 4))
         found.append({
             (record.id, done.scale, done.seed): {figure: done.metrics[figure] for figure in _FIGURES}
             for record in books.tree
             for done in record.runs
         })  # fmt: skip
-    assert found[0] == found[1] and len(found[0]) == 10
+    assert found[0] == found[1] and len(found[0]) == 28
