@@ -45,7 +45,7 @@ COSTS: Mapping[str, Cost] = {"flops": lambda row: row.flops, "seconds": lambda r
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The leader's true value after each verification, by the cost of all that ended until then.
+    """The leader's true value, the reference's at first, and after each verification; by the cost of all that ended.
 
     Attributes:
         makespan: Virtual time at the end, with all verifiers at work side by side.
@@ -56,9 +56,8 @@ class Curve:
     makespan: float
 
     def at(self, cost: float) -> float:
-        """The value at a cost; NaN before anything was measured."""
-        found = [value for spent, value in zip(self.costs, self.values, strict=True) if spent <= cost]
-        return found[-1] if found else float("nan")
+        """The value at a cost."""
+        return [value for spent, value in zip(self.costs, self.values, strict=True) if spent <= cost][-1]
 
 
 class Replay:
@@ -88,7 +87,7 @@ class Replay:
     def run(self) -> Curve:
         """Run it to its end."""
         now = spent = 0.0
-        costs, values = [], []
+        costs, values = [0.0], [self._leader()]
         while spent < self._budget:
             while self._undrawn and not len(self.tree.waiting(self.tree.scales[0])):
                 self._propose()
@@ -150,12 +149,9 @@ class Replay:
         return rows[min(which, len(rows) - 1)], has_failed
 
     def _leader(self) -> float:
-        standing = self.tree.ratings.standing
-        return self._land.values.get(standing[0], self._worst) if len(standing) else self._worst
-
-    @property
-    def _worst(self) -> float:
-        return min(self._land.values.values())
+        """True value of the leaderboard's first; the reference's while there is none, the worst for one without a value."""
+        standing, values = self.tree.ratings.standing, self._land.values
+        return values.get(standing[0] if len(standing) else REFERENCE, min(values.values()))
 
 
 def child(land: Landscape, undrawn: Sequence[str], chosen: Selection, rng: Random) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import isnan
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -66,11 +65,7 @@ def summarise(land: Landscape, curves: Mapping[str, Sequence[Curve]], cost: str)
     """A line for each contestant, the least regret first."""
     budget = budget_of(land, quotas_of(land), COSTS[cost])
     shares = [budget * (k + 1) / N_POINTS for k in range(N_POINTS)]
-    worst = min(land.values.values())
-    values = {
-        name: [[worst if isnan(v := curve.at(share)) else v for share in shares] for curve in found]
-        for name, found in curves.items()
-    }
+    values = {name: [[curve.at(share) for share in shares] for curve in found] for name, found in curves.items()}
     areas = {name: [land.best - fmean(run) for run in runs] for name, runs in values.items()}
     time = fmean(curve.makespan for curve in curves[BASELINE])
     lines = [
