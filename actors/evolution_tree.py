@@ -213,8 +213,8 @@ class EvolutionTree(Batched):
             log.info("a submission was refused: %s", reason)
         elif isinstance(first, DesignProposed):
             self._forms.setdefault(first.normal_form, first.design)
-        came_of_it = accepted and isinstance(events[-1], DesignImplemented)
-        self._failed_in_a_row = 0 if came_of_it else self._failed_in_a_row + 1
+        if accepted and not isinstance(events[-1], DesignProposed):  # a seed, or what came before, is no attempt
+            self._failed_in_a_row = 0 if isinstance(events[-1], DesignImplemented) else self._failed_in_a_row + 1
         designer = (
             first.designer if isinstance(first, ProposalFailed) else self._claims.get(getattr(first, "design", ""), "")
         )

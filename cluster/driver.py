@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from actors.handles import SchedulerHandle, TreeHandle
 from actors.messages import Done, Progress, VerifyTask, Wait
 from cluster.spawn import Spawned
-from genesys.errors import GenesysError, TransientError
+from genesys.errors import TransientError
 from genesys.evolution.events import RunDraining
 from genesys.evolution.status import RunStatus
 
@@ -199,7 +199,7 @@ class Driver:
     async def _watch(self) -> None:
         draining = False
         while True:
-            with contextlib.suppress(GenesysError):  # a glance that fails is taken again
+            with contextlib.suppress(TransientError):  # a glance that fails is taken again
                 reason = self.should_stop()
                 if reason and not draining:
                     await self.tree.append(RunDraining(reason=reason))

@@ -26,3 +26,14 @@ async def test_a_task_whose_answer_was_lost_is_given_again(tmp_path: Path) -> No
 
 def _refs(world: World) -> list[int]:
     return [world.objects.put(program) for program in world.plan.programs]
+
+
+async def test_seeds_that_stand_there_are_no_failed_proposals(tmp_path: Path) -> None:
+    """A run that is taken up again submits its seeds again; with few failures allowed, it once ended at that."""
+    config = RunConfig(seeds=("gpt", "retnet"), quotas=(4, 1, 1))
+    for _ in range(2):  # the second one resumes
+        world = World(tmp_path / "run", config, max_failed=2)
+        await world.start()
+        for seed in world.plan.seeds:
+            await world.tree.submit(Submission(events=(DesignImplemented(design=seed.design),)))
+        assert isinstance(await world.tree.next_task("Designer-1"), ProposeTask)
