@@ -158,13 +158,27 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
     _must(
         tree.ledger.is_spent() == tree.finished.startswith("every quota is spent"), f"it ended with {tree.finished!r}"
     )
+    bottom = tree.ledger.account(tree.scales[0])
+    gave_up = schedule.is_closed or _n_failed_last(disk.entries) >= schedule.max_failed
+    capped = "cap of" in tree.finished
+    _must(not bottom.left or gave_up or capped, f"{bottom.left} designs short, it ended with {tree.finished!r}")
     idle = _could_climb(tree)
-    is_reason = "cap of" in tree.finished or "stays unspent" in tree.finished
+    is_reason = capped or "stays unspent" in tree.finished
     _must(not idle or is_reason, f"it ended with {tree.finished!r} though {idle[:3]} could climb")
     tree.finished = ""
     promotion = resolve_promotion(schedule.promotion)
     further = decide(tree, promotion, Random(0), proposals_open=False)
     _must(isinstance(further, Finished), f"it ended with more to do: {further}")
+
+
+def _n_failed_last(entries: Sequence[Entry]) -> int:
+    """How many proposals in a row, the last ones, gave nothing new."""
+    n = 0
+    for entry in reversed(entries):
+        if isinstance(entry.event, ev.DesignImplemented):
+            break
+        n += isinstance(entry.event, ev.ProposalFailed | ev.DesignRejected | ev.DesignTwinned)
+    return n
 
 
 def _could_climb(tree: EvolutionTree) -> list[tuple[str, str]]:

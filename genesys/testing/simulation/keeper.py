@@ -7,7 +7,15 @@ from random import Random
 
 from genesys.errors import GenesysError
 from genesys.evolution import BookkeepingError, DesignState
-from genesys.evolution.events import DesignImplemented, Event, ProposalFailed, RunStarted
+from genesys.evolution.events import (
+    DesignImplemented,
+    DesignProposed,
+    Event,
+    ProposalFailed,
+    RunStarted,
+    VerificationFailed,
+    VerificationRecorded,
+)
 from genesys.evolution.fitness import RelativeFitness
 from genesys.evolution.selection import resolve_selection, select_safely
 from genesys.storage import open_tree
@@ -112,8 +120,9 @@ class Keeper:
     async def submit(self, submission: Submission) -> bool:
         first = submission.events[0]
         accepted, _ = await self._record(submission.events, submission.blobs)
-        came_of_it = accepted and isinstance(submission.events[-1], DesignImplemented)
-        self._failed_in_a_row = 0 if came_of_it else self._failed_in_a_row + 1
+        last = submission.events[-1]
+        if accepted and not isinstance(last, DesignProposed):
+            self._failed_in_a_row = 0 if isinstance(last, DesignImplemented) else self._failed_in_a_row + 1
         if isinstance(first, ProposalFailed):
             self._forget(first.designer)
         else:
@@ -157,9 +166,9 @@ class Keeper:
             async with self._writing:
                 if self._failure is not None:
                     raise self._failure
+                if len(self._recent) >= target:
+                    return
                 batch, blobs = tuple(self._unwritten), tuple(self._unwritten_blobs)
-                if not batch:
-                    continue
                 await self._write(batch, blobs)
                 del self._unwritten[: len(batch)], self._unwritten_blobs[: len(blobs)]
                 before = len(self._recent)
@@ -182,8 +191,7 @@ class Keeper:
             raise
 
     def _is_settled(self, event: Event) -> bool:
-        lease = getattr(event, "lease", None)
-        if lease is None or event.kind == "lease_granted" or lease in self.tree.leases:
+        if not isinstance(event, VerificationRecorded | VerificationFailed) or event.lease in self.tree.leases:
             return False
-        design = getattr(event, "design", "")
-        return bool(design) and any(run.lease == lease for run in self.tree.record(design).runs)
+        outcome = "committed" if isinstance(event, VerificationRecorded) else "failed"
+        return any(run.lease == event.lease and run.outcome == outcome for run in self.tree.record(event.design).runs)
