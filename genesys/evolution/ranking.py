@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 from typing import Any
@@ -91,13 +91,14 @@ class Ratings:
                 self.note(record)
         self._rate_all(self._scales)
 
-    def _orders(self) -> Iterable[Ranking]:
+    def _loosen(self) -> None:
+        """Expect that all fitnesses change."""
         by_niche = (ranking for found in self.niches_by_scale.values() for ranking in found.values())
-        return (*self.by_scale.values(), self.by_value, self.standing, *self.niches.values(), *by_niche)
+        for ranking in (*self.by_scale.values(), self.by_value, self.standing, *self.niches.values(), *by_niche):
+            ranking.loosen()
 
     def _rate_all(self, scales: Sequence[str]) -> None:
-        for ranking in self._orders():
-            ranking.loosen()
+        self._loosen()
         for scale in scales:
             if not (self.rule.needs_reference and self.awaits_reference(scale)):
                 reference = self._metrics(self._reference, scale) or None
@@ -115,9 +116,8 @@ class Ratings:
         niches.setdefault(self.niche(design), Ranking()).put(design, (rating.raw,))
 
     def _reframe(self) -> None:
+        self._loosen()
         below: Frame | None = None
-        for ranking in self._orders():
-            ranking.loosen()
         for scale in self._scales if self.rule.standardised else ():
             found = self._ratings[scale]
             seeds = [r for design, r in found.items() if self._records[design].is_seed]

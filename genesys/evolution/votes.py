@@ -20,8 +20,7 @@ def votes(*runs: Metrics) -> tuple[str, ...]:
 
     A task that has likelihoods in one run votes by them in all: a run without them has not got that result.
     """
-    found = _results("probe_", *runs) + _results("task_", *runs)
-    return tuple(key for key in found if f"{key}_prob" not in found)
+    return _votes_among(_results("probe_", *runs) + _results("task_", *runs))
 
 
 def accuracies(*runs: Metrics) -> tuple[str, ...]:
@@ -104,6 +103,11 @@ def _results(prefix: str, *runs: Metrics) -> tuple[str, ...]:
     if len(runs) == 1:
         return _results_among(prefix, tuple(runs[0]))
     return tuple(sorted({key for m in runs for key in _results_among(prefix, tuple(m))}))
+
+
+@lru_cache(maxsize=1024)
+def _votes_among(found: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(key for key in found if f"{key}_prob" not in found)
 
 
 @lru_cache(maxsize=1024)  # a run's verifications report the same few sets of keys, a million times

@@ -93,8 +93,8 @@ class Budget:
     """What was used and what is set aside, against the caps.
 
     Guarantees: whenever something is set aside, `spent + reserved` is within every cap. What a run claims to have used is
-    booked as it is, even above what was set aside for it: only then `spent` may pass a cap, and nothing more is granted.
-    What is set aside is an upper bound as far as the run's deadline is kept. Not safe for threads.
+    booked as it is, even above what was set aside for it: then, or when caps are lowered, `spent` may pass a cap, and nothing
+    more is granted. What is set aside is an upper bound as far as the run's deadline is kept. Not safe for threads.
     """
 
     def __init__(self, caps: Caps | None = None, spent: Cost | None = None) -> None:
