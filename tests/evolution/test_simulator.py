@@ -213,14 +213,18 @@ def test_a_scheduler_that_decides_on_old_news_is_found_out(monkeypatch: pytest.M
             async with granter._reading:
                 pass
 
-    hurried = Schedule(
-        seed=734, quotas=(4,), n_given=0, n_verifiers=8, ahead=2, run_s=0.5, sigma=0.0, check_s=3.0, latency_s=1.0,
-        write_s=0.001, p_reject=0.0, p_twin=0.0, p_duplicate=0.0, p_fail=0.0, p_killed=0.0,
-    )  # fmt: skip
-    simulate(hurried)
+    read = Granter._read
+
+    async def slowly(granter: Granter) -> None:
+        await read(granter)
+        await granter._process.sleep(25.0)  # the last answer is long on its way
+
+    monkeypatch.setattr(Granter, "_read", slowly)
+    short = {"quotas": (4,), "n_given": 0, "n_seeds": 0, "n_verifiers": 4, "run_s": 0.5, "check_s": 60.0}
+    for seed in range(10):
+        simulate(replace(SMALL, seed=seed, **short))  # type: ignore[arg-type]
     monkeypatch.setattr(Granter, "_catch_up", shared)
-    with pytest.raises(AuditError, match=r"no design is left .* could climb"):
-        simulate(hurried)
+    find("no design is left .* could climb|designs short", **short)
 
 
 def test_a_designer_kept_waiting_for_itself_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
