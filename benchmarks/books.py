@@ -1,17 +1,20 @@
 """Events a second, what a step costs and what memory it takes, at up to a million designs in the books.
 
-    python -m benchmarks.books [--designs 1000000] [--plot FILE]
+    python -m benchmarks.books [--designs 1000000] > books.jsonl
+    python -m benchmarks.books --plot books.jsonl docs/scale.svg
 
 For each size a journal is written, opened by replay alone, and gone on with: a step is all that the books do for one more
 design, from its proposal to its last verification, and the choice of who is verified next. Goals in seconds are scaled by
-how fast the machine is at the time. `--plot` draws what a step costs against the number of designs.
+how fast the machine is at the time. `--plot` draws what a step costs against the number of designs, and measures nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import math
+import re
 import statistics
 import sys
 import tempfile
@@ -32,7 +35,7 @@ from genesys.evolution.promotion import decide, resolve_promotion
 from genesys.evolution.selection import SELECTIONS, resolve_selection
 from genesys.storage import SqliteJournal, open_tree
 
-GOAL_APPENDED_PER_S, GOAL_REPLAYED_PER_S, GOAL_SELECTION_S = 3000.0, 50_000.0, 0.030
+GOAL_APPENDED_PER_S, GOAL_REPLAYED_PER_S, GOAL_SELECTION_MS = 3000.0, 50_000.0, 30.0
 MAX_GROWTH = 3.0
 """A step at a million designs may take this much longer than at a thousand: caches miss, and logarithms grow."""
 BATCHES = (1, 16, 64)
@@ -44,18 +47,20 @@ def main() -> int:
     """Measure, print, and give the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.books")
     parser.add_argument("--designs", type=int, default=1_000_000)
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", nargs=2, type=Path, metavar=("FIGURES", "SVG"))
     arguments = parser.parse_args()
+    if arguments.plot:
+        figures, picture = arguments.plot
+        picture.write_text(_svg(_figures(figures)), encoding="utf-8")
+        return 0
     sizes = [n for n in (10**k for k in range(3, 9)) if n < arguments.designs] + [arguments.designs]
     report, machine = Report("books"), min(1.0, speed())
     report.add("speed of the machine", machine, "of the reference")
     with tempfile.TemporaryDirectory(prefix="genesys-books-") as folder:
         _appends(report, Path(folder), machine)
         steps = [_at_size(report, Path(folder) / f"{n}.sqlite", n, machine) for n in sizes]
-    growth = steps[-1]["step"] / steps[0]["step"]
+    growth = steps[-1] / steps[0]
     report.add(f"step at {sizes[-1]:,} designs over one at {sizes[0]:,}", growth, "x", at_most=MAX_GROWTH)
-    if arguments.plot:
-        arguments.plot.write_text(_svg(sizes, steps), encoding="utf-8")
     return report.exit_code
 
 
@@ -76,8 +81,8 @@ def _appends(report: Report, folder: Path, machine: float) -> None:
         report.add(f"applied and durable, {batch} an append", rate, "events/s", at_least=goal)
 
 
-def _at_size(report: Report, path: Path, n: int, machine: float) -> dict[str, float]:
-    """All figures at one number of designs; gives the median seconds of a step's parts."""
+def _at_size(report: Report, path: Path, n: int, machine: float) -> float:
+    """All figures at one number of designs; gives the median seconds of a step."""
     run = LongRun(n + N_STEPS)
     _write(path, chain([run.start()], chain.from_iterable(run.life(i) for i in range(n))))
     gc.collect()
@@ -94,15 +99,14 @@ def _at_size(report: Report, path: Path, n: int, machine: float) -> dict[str, fl
     times = _go_on(tree, lives)
     for part in ("books", "decision"):
         report.add(f"{part}: a step at {n:,} designs, median", 1e6 * statistics.median(times[part]), "us")
-    found = {part: statistics.median(seconds) for part, (_, *seconds) in times.items()}
     steps = [sum(parts) for parts in zip(times["books"][1:], times["decision"][1:], strict=True)]
     report.add(f"step at {n:,} designs, longest", max(steps), "s")
     for name in SELECTIONS:
         first, *later = times[name]
         report.add(f"{name}: first choice at {n:,}", first, "s")
-        p95 = statistics.quantiles(later, n=20)[-1]
-        report.add(f"{name}: choice at {n:,}, p95", p95, "s", at_most=GOAL_SELECTION_S / machine)
-    return {**found, "step": statistics.median(steps)}
+        p95 = 1e3 * statistics.quantiles(later, n=20)[-1]
+        report.add(f"{name}: choice at {n:,}, p95", p95, "ms", at_most=GOAL_SELECTION_MS / machine)
+    return statistics.median(steps)
 
 
 def _go_on(tree: EvolutionTree, lives: Iterable[list[Event]]) -> dict[str, list[float]]:
@@ -145,34 +149,45 @@ def _rss() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def _svg(sizes: list[int], steps: list[dict[str, float]]) -> str:
-    """What a step costs, in microseconds, against the number of designs; both axes logarithmic."""
-    x = {n: 90 + 420 * (math.log10(n) - 3) / max(1e-9, math.log10(sizes[-1]) - 3) for n in sizes}
-    drawn = [name for name in steps[0] if name != "step" and all(name in found for found in steps)]
-    values = [found[name] for found in steps for name in drawn]
+def _figures(log: Path) -> dict[str, dict[int, float]]:
+    """Seconds by what was timed and the number of designs, from the lines that an earlier run printed."""
+    found: dict[str, dict[int, float]] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        figure = json.loads(line)
+        if match := re.fullmatch(r"(\w+): (?:choice|a step) at ([\d,]+).*(p95|median)", figure["metric"]):
+            name, n, of = match.groups()
+            seconds = figure["value"] * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[figure["unit"]]
+            found.setdefault(f"{name}, {of}", {})[int(n.replace(",", ""))] = seconds
+    return found
+
+
+def _svg(figures: dict[str, dict[int, float]]) -> str:
+    """What a step costs against the number of designs; both axes logarithmic."""
+    values = [v for line in figures.values() for v in line.values()]
+    sizes = sorted({n for line in figures.values() for n in line})
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    y = {
-        v: 330 - 300 * (math.log10(v) - low) / (high - low) for v in [*values, *(10.0**k for k in range(low, high + 1))]
-    }
+
+    def x(n: int) -> float:
+        return 90 + 420 * math.log10(n / sizes[0]) / math.log10(sizes[-1] / sizes[0])
+
+    def y(seconds: float) -> float:
+        return 330 - 300 * (math.log10(seconds) - low) / (high - low)
+
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" width="760" height="390" font-family="sans-serif" font-size="12">',
         '<rect width="760" height="390" fill="white"/>',
+        '<text x="300" y="375" text-anchor="middle">designs in the books</text>',
     ]
     for k in range(low, high + 1):
-        at = y[10.0**k]
-        parts.append(
-            f'<path d="M90 {at:.0f}H510" stroke="#ddd"/><text x="82" y="{at + 4:.0f}" text-anchor="end">{_time(k)}</text>'
-        )
-    for n in sizes:
-        parts.append(f'<text x="{x[n]:.0f}" y="350" text-anchor="middle">{n:,}</text>')
-    parts.append('<text x="300" y="375" text-anchor="middle">designs in the books</text>')
-    for i, name in enumerate(drawn):
-        hue, line = (
-            360 * i // len(drawn),
-            " ".join(f"{x[n]:.0f},{y[f[name]]:.1f}" for n, f in zip(sizes, steps, strict=True)),
-        )
-        parts.append(f'<polyline points="{line}" fill="none" stroke-width="2" stroke="hsl({hue},65%,42%)"/>')
-        parts.append(f'<text x="530" y="{40 + 20 * i}" fill="hsl({hue},65%,42%)">{name}</text>')
+        at = y(10.0**k)
+        parts.append(f'<path d="M90 {at:.0f}H510" stroke="#ddd"/>')
+        parts.append(f'<text x="82" y="{at + 4:.0f}" text-anchor="end">{_time(k)}</text>')
+    parts += [f'<text x="{x(n):.0f}" y="350" text-anchor="middle">{n:,}</text>' for n in sizes]
+    for i, (name, line) in enumerate(figures.items()):
+        colour = f"hsl({360 * i // len(figures)},65%,42%)"
+        points = " ".join(f"{x(n):.0f},{y(seconds):.1f}" for n, seconds in sorted(line.items()))
+        parts.append(f'<polyline points="{points}" fill="none" stroke-width="2" stroke="{colour}"/>')
+        parts.append(f'<text x="530" y="{40 + 20 * i}" fill="{colour}">{name}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
