@@ -58,6 +58,11 @@ class Group:
         for folder in self.folders:
             (folder / "cgroup.procs").write_text("0")
 
+    def leave(self) -> None:
+        """Move this process into the group above."""
+        for folder in self.folders:
+            (folder.parent / "cgroup.procs").write_text("0")
+
     def pids(self) -> list[int]:
         """The processes in the group."""
         return [int(line) for line in _read(self.folders[-1] / "cgroup.procs").split()]

@@ -72,7 +72,10 @@ def keep(job_read: int, end: int, layers: frozenset[Layer], work: Work) -> NoRet
             line = pipe.read()
         if line and not _cancelled:
             keeper.keep(Job.from_json(json.loads(line)))
-            os.write(end, os.getpid().to_bytes(8, "big"))
+            with contextlib.suppress(BrokenPipeError):
+                os.write(end, os.getpid().to_bytes(8, "big"))
+                os._exit(0)
+        keeper.dissolve()  # the server is gone, be it by SIGKILL, or about to go
     finally:
         os._exit(0)
 
@@ -101,6 +104,14 @@ class _Keeper:
             temporary = Path(job.folder, f".{OUTCOME_FILE}")
             temporary.write_text(json.dumps(outcome))
             temporary.rename(Path(job.folder, OUTCOME_FILE))
+
+    def dissolve(self) -> None:
+        """Kill the job and delete the group, where no server does."""
+        self._kill_tree()
+        if self._group is not None:
+            with contextlib.suppress(OSError):  # the next cage's sweep finds what stays
+                self._group.leave()
+                self._group.remove()
 
     def _prepare(self) -> None:
         if "cgroup" in self._layers:

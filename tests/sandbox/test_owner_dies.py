@@ -28,15 +28,19 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("n", range(2))
-def test_nothing_is_left_of_a_cage_whose_owner_is_killed(n: int) -> None:
+@pytest.mark.parametrize("with_server", [False, True])
+def test_nothing_is_left_of_a_cage_whose_owner_is_killed(with_server: bool) -> None:
+    """Ray kills a worker's children with it."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     )
     assert owner.stdout is not None and owner.stdout.readline() == "ready\n"
     below = psutil.Process(owner.pid).children(recursive=True)
     groups = [folder for process in below for folder in Group.of(process.pid).folders if folder.exists()]
+    (server,) = psutil.Process(owner.pid).children()
     owner.kill()
+    if with_server:
+        server.kill()
     owner.wait()
     _, alive = psutil.wait_procs(below, timeout=20)
     assert not alive
