@@ -110,10 +110,13 @@ class Ratings:
         rating = self.rule.rate(self._metrics(design, scale), reference)
         self._ratings[scale][design] = rating
         self.by_scale[scale].put(design, (rating.raw,))
+        self._put_in_niche(design, scale)
+
+    def _put_in_niche(self, design: str, scale: str) -> None:
         niches = self.niches_by_scale[scale]
         for other in niches.values():
             other.discard(design)
-        niches.setdefault(self.niche(design), Ranking()).put(design, (rating.raw,))
+        niches.setdefault(self.niche(design), Ranking()).put(design, (self._ratings[scale][design].raw,))
 
     def _reframe(self) -> None:
         self._loosen()
@@ -147,7 +150,10 @@ class Ratings:
         if self.rung(record.id) < 0:
             return
         found = (self.rule.niche(run.metrics) for run in reversed(record.runs) if run.outcome == "committed")
-        self._niche[record.id] = next((niche for niche in found if niche), "")
+        before, self._niche[record.id] = self._niche.get(record.id), next((niche for niche in found if niche), "")
+        if before not in (None, self._niche[record.id]):  # another one at every scale, as a restart would have it
+            for scale in (s for s, rated in self._ratings.items() if record.id in rated):
+                self._put_in_niche(record.id, scale)
 
     # --- reading -------------------------------------------------------------------------------------------
 

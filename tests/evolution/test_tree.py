@@ -210,6 +210,7 @@ def what_strategies_see(tree: EvolutionTree) -> Any:
         [list(population.unverified(scale)) for scale in tree.scales],
         [list(population.at(scale)) for scale in tree.scales],
         {niche: list(views) for niche, views in population.by_niche().items()},
+        [{n: list(r) for n, r in tree.ratings.niches_by_scale[s].items() if len(r)} for s in tree.scales],
         list(tree.ratings.standing),
         (population.n_implemented, population.n_verified, tree.n_pending_seeds),
         [list(population.children(design)) for design in tree.records],
