@@ -46,6 +46,7 @@ class Massacre:
         self.seen: dict[int, psutil.Process] = {}
         self._rng, self._patience = random.Random(seed), PATIENCE
         self._turns = self._rng.sample(KILLS, len(KILLS)) if not calm else []
+        self._turns.sort(key=lambda kind: kind != "designer")  # with a closed list they end first
         self._driver = psutil.Process()
         self._charged: dict[RunKey, int] = {}
 
