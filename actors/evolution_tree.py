@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 NEWS_PER_CALL = 50
 PROGRAMS_CACHED = 256
-SNAPSHOT_EVERY = 5000  # events
+SNAPSHOT_EVERY = 5000  # events at least; then ever rarer
 SELECTION_TIMEOUT_S = 10.0
 
 
@@ -74,6 +74,7 @@ class EvolutionTree(Batched):
         self._selection = with_adaptive_rates(settings.selection) if settings.adaptive else settings.selection
         self._rng = Random(f"{settings.seed}/{self._journal.last_seq}")
         self._recent: list[Event] = [entry.event for entry in self._journal.read()]
+        self._next_snapshot = len(self._recent) + SNAPSHOT_EVERY
         self._programs: OrderedDict[str, Ref] = OrderedDict()
         self._unwritten: list[Event] = []  # applied, not yet in the journal; nobody is told of them before they are
         self._unwritten_blobs: list[bytes] = []
@@ -286,10 +287,11 @@ class EvolutionTree(Batched):
                     self._failure = error if isinstance(error, GenesysError) else TransientError(str(error))
                     raise self._failure from error
                 del self._unwritten[: len(batch)], self._unwritten_blobs[: len(blobs)]
-                before = len(self._recent)
                 self._recent.extend(batch)
-                if len(self._recent) // SNAPSHOT_EVERY != before // SNAPSHOT_EVERY and not self._unwritten:
-                    self._journal.save_snapshot(len(self._recent), self._tree.to_snapshot())
+                n = len(self._recent)
+                if n >= self._next_snapshot and not self._unwritten:
+                    self._journal.save_snapshot(n, self._tree.to_snapshot())
+                    self._next_snapshot = n + max(SNAPSHOT_EVERY, n // 2)  # each costs what the whole run holds
 
     def _is_settled(self, event: Event) -> bool:
         """Whether this outcome stands in the books, because an answer to it was lost and it came again."""
