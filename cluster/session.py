@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 
 from genesys.config import VerifiersConfig
-from genesys.errors import ConfigError
+from genesys.errors import ConfigError, TransientError
 
 OBJECT_STORE_BYTES = 200_000_000
 _TEMPORARY = "/tmp" if os.name == "posix" else None  # socket paths are limited to about 107 bytes
@@ -65,6 +65,20 @@ def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Itera
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # no card for an actor that reserved none
     try:
+        _start(namespace, n_cpus, dashboard, folder)
+        yield _describe(is_local=True)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(namespace: str, n_cpus: int, dashboard: bool, folder: str) -> None:
+    """Start a cluster of one's own.
+
+    Raises:
+        TransientError: Ray did not come up.
+    """
+    try:
         ray.init(
             address="local",
             namespace=namespace,
@@ -75,10 +89,12 @@ def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Itera
             logging_level=logging.ERROR,
             _temp_dir=folder,
         )
-        yield _describe(is_local=True)
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    except Exception as error:  # Ray raises a bare one when the machine is too busy to start its servers in time
+        why = str(error).strip().split("\n")[0].rstrip(".")
+        raise TransientError(
+            f"Cannot start Ray here: {why}. Wait until the machine is less busy, then run again; add --resume if the run "
+            f"has begun."
+        ) from error
 
 
 def require_shared_folder(url: str, session: Session) -> None:
