@@ -20,7 +20,7 @@ def test_a_cluster_that_does_not_come_up_is_said_in_one_sentence(monkeypatch: py
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with (
         pytest.raises(
-            TransientError, match="Cannot start Ray here: The current node timed out.*then run again"
+            TransientError, match=r"Cannot start Ray here: The current node timed out.*then run again"
         ) as found,
         ray_session(namespace="none", n_cpus=1),
     ):
