@@ -17,6 +17,7 @@ from genesys.config import VerifiersConfig
 from genesys.errors import ConfigError, TransientError
 
 OBJECT_STORE_BYTES = 200_000_000
+_TRIES = 2
 _TEMPORARY = "/tmp" if os.name == "posix" else None  # socket paths are limited to about 107 bytes
 
 
@@ -73,28 +74,34 @@ def ray_session(*, namespace: str, n_cpus: int, dashboard: bool = True) -> Itera
 
 
 def _start(namespace: str, n_cpus: int, dashboard: bool, folder: str) -> None:
-    """Start a cluster of one's own.
+    """Start a cluster of one's own; a machine that is busy for a moment gets a second try.
 
     Raises:
         TransientError: Ray did not come up.
     """
-    try:
-        ray.init(
-            address="local",
-            namespace=namespace,
-            num_cpus=n_cpus,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=dashboard,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=folder,
-        )
-    except Exception as error:  # Ray raises a bare one when the machine is too busy to start its servers in time
-        why = str(error).strip().split("\n")[0].rstrip(".")
-        raise TransientError(
-            f"Cannot start Ray here: {why}. Wait until the machine is less busy, then run again; add --resume if the run "
-            f"has begun."
-        ) from error
+    failure: Exception | None = None
+    for _ in range(_TRIES):
+        try:
+            ray.init(
+                address="local",
+                namespace=namespace,
+                num_cpus=n_cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=dashboard,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+            )
+        except Exception as error:  # Ray raises a bare one when the machine is too busy to start its servers in time
+            failure = error
+            ray.shutdown()  # of what did come up
+        else:
+            return
+    why = str(failure).strip().split("\n")[0].rstrip(".")
+    raise TransientError(
+        f"Cannot start Ray here: {why}. Wait until the machine is less busy, then run again; add --resume if the run "
+        f"has begun."
+    ) from failure
 
 
 def require_shared_folder(url: str, session: Session) -> None:

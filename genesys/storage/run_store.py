@@ -86,9 +86,12 @@ class RunStore:
             TransientError: Its database does not answer.
         """
         if mode == "reader" and not self.exists:
-            raise ConfigError(
-                f"Cannot read run {str(self.root)!r}: it has neither journal.sqlite nor journal.url. `genesys runs` lists the runs."
-            )
+            raise ConfigError(f"Cannot read run {str(self.root)!r}: {self._why_none()}")
         if self.address is not None:
             return PostgresJournal(*self.address, mode=mode)
         return SqliteJournal(self.journal_path, mode=mode, any_thread=any_thread)
+
+    def _why_none(self) -> str:
+        if self.config_path.exists():
+            return "its run never began. Start it: genesys evolve CONFIG."
+        return "it has neither journal.sqlite nor journal.url. `genesys runs` lists the runs."

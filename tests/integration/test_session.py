@@ -1,23 +1,42 @@
-"""A session that cannot be had."""
+"""A session that cannot be had, or only at the second try."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import ray
 
+from cluster import session
 from cluster.session import ray_session
 from genesys.errors import TransientError
 
 
-def test_a_cluster_that_does_not_come_up_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(**_: Any) -> None:
-        raise Exception("The current node timed out during startup. This could happen because of load.\nMore lines.")
-
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked of Ray, which does nothing."""
+    found: list[str] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "init", failing(99, found))
+    monkeypatch.setattr(ray, "shutdown", lambda: found.append("shutdown"))
+    monkeypatch.setattr(session, "_describe", lambda *, is_local: is_local)
+    monkeypatch.setattr(session, "is_job", lambda: False)
+    return found
+
+
+def failing(n: int, calls: list[str]) -> Callable[..., None]:
+    """A Ray that comes up after `n` tries."""
+
+    def init(**_: Any) -> None:
+        calls.append("init")
+        if calls.count("init") <= n:
+            raise Exception("The current node timed out during startup. It happens because of load.\nMore lines.")
+
+    return init
+
+
+def test_a_cluster_that_does_not_come_up_is_said_in_one_sentence(calls: list[str]) -> None:
     with (
         pytest.raises(
             TransientError, match=r"Cannot start Ray here: The current node timed out.*then run again"
@@ -26,3 +45,11 @@ def test_a_cluster_that_does_not_come_up_is_said_in_one_sentence(monkeypatch: py
     ):
         pytest.fail("there is no session")
     assert "More lines" not in str(found.value)
+    assert calls == ["init", "shutdown", "init", "shutdown", "shutdown"], "two tries, and nothing left behind"
+
+
+def test_a_second_try_gives_a_session(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", failing(1, calls))
+    with ray_session(namespace="none", n_cpus=1) as found:
+        assert found is True and calls == ["init", "shutdown", "init"]
+    assert calls[-1] == "shutdown"

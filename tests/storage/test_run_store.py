@@ -174,3 +174,9 @@ def test_a_run_has_one_folder(tmp_path: Path) -> None:
     assert store.exists and isinstance(journal, SqliteJournal)
     with pytest.raises(FencedError, match="opened to read"):
         store.journal(mode="reader").append([], expected_seq=0)
+
+
+def test_a_run_that_was_only_configured_is_said_never_to_have_begun(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("quotas: [1]\n")
+    with pytest.raises(ConfigError, match=r"its run never began. Start it: genesys evolve CONFIG\.$"):
+        RunStore(tmp_path).journal(mode="reader")
