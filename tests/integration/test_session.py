@@ -9,8 +9,12 @@ import pytest
 import ray
 
 from cluster import session
-from cluster.session import ray_session
+from cluster.session import Session, ray_session
 from genesys.errors import TransientError
+
+
+def describe(*, is_local: bool) -> Session:
+    return Session(is_local=is_local, dashboard_url="", token_file="", n_hosts=1)
 
 
 @pytest.fixture
@@ -20,7 +24,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", failing(99, found))
     monkeypatch.setattr(ray, "shutdown", lambda: found.append("shutdown"))
-    monkeypatch.setattr(session, "_describe", lambda *, is_local: is_local)
+    monkeypatch.setattr(session, "_describe", describe)
     monkeypatch.setattr(session, "is_job", lambda: False)
     return found
 
@@ -51,5 +55,5 @@ def test_a_cluster_that_does_not_come_up_is_said_in_one_sentence(calls: list[str
 def test_a_second_try_gives_a_session(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", failing(1, calls))
     with ray_session(namespace="none", n_cpus=1) as found:
-        assert found is True and calls == ["init", "shutdown", "init"]
+        assert found.is_local and calls == ["init", "shutdown", "init"]
     assert calls[-1] == "shutdown"
