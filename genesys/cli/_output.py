@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 _WIDTH = 100  # where no terminal tells
+_NAME_WIDTH = 8  # at least, of a column of names
 _N_TWINS = 4  # named in a note
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -80,27 +81,38 @@ def make_table(title: str, columns: Sequence[str], *, names: Collection[str], ga
     )  # fmt: skip
     for column in columns:
         if column in names:
-            table.add_column(column, overflow="fold", min_width=8)
+            table.add_column(column, overflow="fold", min_width=_NAME_WIDTH)
         else:
             table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
-def leaderboard_table(rows: list[dict[str, Any]], *, title: str) -> Any:
-    """A leaderboard as a rich table; a narrow terminal costs it columns from the right, and it says which."""
-    columns = _leaderboard_columns(rows)
-    width, dropped, gap = make_console().width, list[str](), 2
-    while _least_width(columns, gap) > width and len(columns) > 4:
+def fitted_table(title: str, columns: Mapping[str, list[Any]], *, names: Collection[str], least: int = 4) -> Any:
+    """A table of cells by heading; a narrow terminal costs it columns from the right, and it says which.
+
+    Args:
+        columns: From the one that matters most to the one that matters least.
+        names: Headings of the columns that may break within.
+        least: Columns that stay, however narrow it is.
+    """
+    kept, dropped, gap = dict(columns), list[str](), 2
+    width = make_console().width
+    while _least_width(kept, names, gap) > width and len(kept) > least:
         if gap == 2:
             gap = 1
         else:
-            dropped.append(columns.popitem()[0].replace("-\n", "").replace("\n", " "))
-    table = make_table(title, list(columns), names=("design",), gap=gap)
-    for row in zip(*columns.values(), strict=True):
+            dropped.append(kept.popitem()[0].replace("-\n", "").replace("\n", " "))
+    table = make_table(title, list(kept), names=names, gap=gap)
+    for row in zip(*kept.values(), strict=True):
         table.add_row(*row)
     if dropped:
         table.caption = f"Too narrow for {', '.join(reversed(dropped))}; --json has all."
     return table
+
+
+def leaderboard_table(rows: list[dict[str, Any]], *, title: str) -> Any:
+    """A leaderboard as a rich table."""
+    return fitted_table(title, _leaderboard_columns(rows), names=("design",))
 
 
 def _leaderboard_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -124,11 +136,14 @@ def _leaderboard_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return columns
 
 
-def _least_width(columns: Mapping[str, list[Any]], gap: int) -> int:
+def _least_width(columns: Mapping[str, list[Any]], names: Collection[str], gap: int) -> int:
     widths = [
-        max(*map(len, heading.split("\n")), *(c.least if isinstance(c, Folded) else len(c) for c in cells), 0)
+        max(
+            *map(len, heading.split("\n")), *(c.least if isinstance(c, Folded) else len(c) for c in cells),
+            _NAME_WIDTH if heading in names else 0, 0,
+        )
         for heading, cells in columns.items()
-    ]
+    ]  # fmt: skip
     return sum(widths) + gap * (len(widths) - 1)
 
 

@@ -38,7 +38,7 @@ def command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a design without each of its units, parameters matched, and compare; goes on where it was interrupted."""
+    """Measure what each unit is worth. Each is left out, parameters matched; interrupted, it goes on where it was."""
     from genesys.api import find_scale
     from genesys.cli._ablating import Ablating
     from genesys.errors import ConfigError

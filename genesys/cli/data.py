@@ -29,7 +29,7 @@ def prepare(
     config: Annotated[Path, typer.Argument(help="YAML file of the run.")],
     as_json: AsJson = False,
 ) -> None:
-    """Pack a run's corpus into tokens; interrupted, it goes on where it was. What is there already is checked."""
+    """Pack a run's corpus into tokens. Interrupted, it goes on where it was; what is there already is checked."""
     from cluster.packing import prepare_corpus
     from cluster.spawn import cache_folder
     from genesys.config import load_config

@@ -24,7 +24,7 @@ def command(
     design: Annotated[str, typer.Argument(help="A design's name, its id or the beginning of its id.")],
     as_json: AsJson = False,
 ) -> None:
-    """Explain one design: why it was made, every decision about it, and why it waits or will not climb."""
+    """Explain what became of one design. Why it was made, every decision about it, why it waits or will not climb."""
     from genesys.api import open_run
     from genesys.evolution.promotion.explanation import explain
 

@@ -35,7 +35,7 @@ def command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a design as one Python file that needs torch alone, its results to an experiment tracker, or a run as tables."""
+    """Write a design, its results, or a whole run. As a Python file that needs torch alone, to a tracker, as tables."""
     from genesys.api import open_run
     from genesys.errors import ConfigError, suggest
     from genesys.tracking import TRACKERS

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, Folded, make_console, make_table, print_json, print_notes
+from genesys.cli._output import AsJson, Folded, fitted_table, make_console, print_json, print_notes
 
 if TYPE_CHECKING:
     from genesys.evolution.attribution import Attribution, Effect
 
-_STEPS = ("tree", "ast", "behaviour", "seed")
+_STEPS = {"tree": "tree", "ast": "ast", "behaviour": "behav.", "seed": "seed"}  # distances, by their headings
 
 
 def command(
@@ -20,7 +21,7 @@ def command(
     scale: Annotated[str | None, typer.Option(help="At which designs are compared; the lowest by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each operator and edit earned over the parents, with intervals, and the sizes of the steps."""
+    """Show what each operator and edit earned. Gains over the parents with intervals, and the sizes of the steps."""
     from genesys.api import open_run
     from genesys.errors import ConfigError, suggest
     from genesys.evolution.attribution import attribute
@@ -34,31 +35,38 @@ def command(
         print_json(asdict(found))
         return
     console = make_console()
-    for title, effects in _tables(found):
+    for title, heading, effects in _tables(found):
         if effects:
-            console.print(_table(title, effects), "")
+            console.print(_table(title, heading, effects), "")
     print_notes(console, _notes(found))
 
 
-def _tables(found: Attribution) -> tuple[tuple[str, tuple[Effect, ...]], ...]:
-    return (
-        (f"Operators, by fitness at {found.scale}", found.operators),
-        ("Edits", found.edits),
-        ("Steps in the tree, from the nearest parent", found.step_groups),
-    )
+def _tables(found: Attribution) -> Iterator[tuple[str, str, tuple[Effect, ...]]]:
+    """Title, heading of the names, and rows; edits by their operator, which their names then go without."""
+    yield f"Operators, by fitness at {found.scale}", "operator", found.operators
+    edits: dict[str, list[Effect]] = {}
+    for effect in found.edits:
+        operator, _, edit = effect.name.rpartition("/")
+        edits.setdefault(operator, []).append(replace(effect, name=edit))
+    for operator, effects in edits.items():
+        yield f"Edits of {operator}", "edit", tuple(effects)
+    yield "Steps in the tree, from the nearest parent", "step", found.step_groups
 
 
-def _table(title: str, effects: tuple[Effect, ...]) -> Any:
-    steps = [name for name in _STEPS if any(name in effect.steps for effect in effects)]
-    columns = ("", "proposed", "sane", "twins", "rated", "better", "gain, 95%", *steps)
-    table = make_table(title, columns, names=("",))
-    for effect in effects:
-        table.add_row(
-            Folded(effect.name), str(effect.n_proposed), str(effect.n_sane), str(effect.n_twins), str(effect.n),
-            f"{effect.n_better / effect.n:.0%}" if effect.n else "", _gain(effect),
-            *(f"{effect.steps[name]:.2f}" if name in effect.steps else "" for name in steps),
-        )  # fmt: skip
-    return table
+def _table(title: str, heading: str, effects: tuple[Effect, ...]) -> Any:
+    columns: dict[str, list[Any]] = {
+        heading: [Folded(e.name) for e in effects],
+        "proposed": [str(e.n_proposed) for e in effects],
+        "sane": [str(e.n_sane) for e in effects],
+        "twins": [str(e.n_twins) for e in effects],
+        "rated": [str(e.n) for e in effects],
+        "better": [f"{e.n_better / e.n:.0%}" if e.n else "" for e in effects],
+        "gain, 95%": [_gain(e) for e in effects],
+    }
+    for name, short in _STEPS.items():
+        if any(name in e.steps for e in effects):
+            columns[short] = [f"{e.steps[name]:.2f}" if name in e.steps else "" for e in effects]
+    return fitted_table(title, columns, names=(heading,))
 
 
 def _gain(effect: Effect) -> str:
@@ -73,5 +81,5 @@ def _notes(found: Attribution) -> tuple[str, ...]:
         return ("No design was proposed in this run yet.",)
     return (
         "gain: fitness above the best parent's, weighted by the inverse odds of the operator; steps: mean distances from the "
-        "nearest parent in tree, text (ast) and outputs (behaviour), and from the nearest seed.",
+        "nearest parent in tree, text (ast) and outputs (behav.), and from the nearest seed.",
     )

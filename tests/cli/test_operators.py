@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from genesys.api import Run
 from genesys.cli import app
+from genesys.cli.operators import _table, _tables
 from genesys.config import RunConfig
 from genesys.evolution import DesignState
+from genesys.evolution.attribution import Attribution, Effect
 from tests.actors.in_process import World, run_world
 from tests.actors.kindred import KindredCage
 
@@ -45,9 +50,37 @@ def test_operators_are_listed_with_what_they_earned(run: Path) -> None:
     assert mutation["low"] < mutation["gain"] < mutation["high"] and mutation["steps"]["tree"] > 0
     assert {e["name"] for e in found["edits"]} >= {"mutation/swap_unit"} and found["step_groups"]
     shown = genesys("operators", str(run))
-    for said in ("Operators, by fitness at cpu-1", "mutation/swap_unit", "Steps in the tree", "±", "inverse odds"):
+    for said in (
+        "Operators, by fitness at cpu-1",
+        "Edits of mutation",
+        "swap_unit",
+        "Steps in the tree",
+        "±",
+        "inverse odds",
+    ):
         assert said in shown
     assert f"{mutation['gain']:+.2f}" in shown
+
+
+@pytest.mark.parametrize("width", [50, 60, 70, 80, 160])
+def test_a_narrow_terminal_costs_columns_but_no_figure(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    steps = {"tree": 1234.5, "ast": 0.31, "behaviour": 0.62, "seed": 2.07}
+    effect = Effect(
+        name="mutation/move_hyperparameter", n_proposed=1001, n_sane=902, n_twins=103, n=804, n_better=201, gain=-1.234,
+        low=-1.734, high=-0.734, n_effective=700.0, steps=steps,
+    )  # fmt: skip
+    found = Attribution(scale="cpu-1", operators=(), edits=(effect,), step_groups=())
+    ((title, heading, effects),) = [table for table in _tables(found) if table[2]]
+    monkeypatch.setenv("COLUMNS", str(width))
+    console = Console(file=io.StringIO(), width=width)
+    console.print(_table(title, heading, effects))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    left_out = re.findall(r"tree|ast|behav\.|seed", " ".join(shown.partition("Too narrow for ")[2].split()))
+    figures = dict(zip(("tree", "ast", "behav.", "seed"), ("1234.50", "0.31", "0.62", "2.07"), strict=True))
+    assert title == "Edits of mutation" and "mutation/" not in shown and "hyperparameter" in shown
+    assert all((figure in shown) == (name not in left_out) for name, figure in figures.items())
+    assert all(figure in shown for figure in ("1001", "902", "103", "804", "25%"))
+    assert bool(left_out) == (width < 160) and all(len(line) <= width for line in shown.splitlines())
 
 
 def test_an_unknown_scale_is_refused(run: Path) -> None:
