@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,11 +43,12 @@ def command(
 
     known = load_hardware(measured)
     chosen = [_named(name, known) for name in hardware or ()] or [h for h in known.values() if h.name != "reference"]
-    works = {config: workload(load_config(config), vocab_size=vocab) for config in configs}
+    loaded = {config: load_config(config) for config in configs}
+    works = {config: workload(each, vocab_size=vocab) for config, each in loaded.items()}
     plans = {config: [plan_run(work, each) for each in chosen] for config, work in works.items()}
     if as_json:
         found = [
-            {"config": str(config), "plans": [p.to_json() | {"sources": known[p.hardware].sources} for p in each]}
+            {"config": str(config), "plans": [_to_json(p, known[p.hardware], loaded[config]) for p in each]}
             for config, each in plans.items()
         ]
         print_json(found[0] if len(found) == 1 else found)
@@ -58,7 +60,7 @@ def command(
         title = f"{config}: {work.n_verifiers} verifiers, {work.vocab_size:,} tokens in the vocabulary"
         console.print(title, style="italic", highlight=False, markup=False)
         console.print(_summary(plans[config]))
-        print_notes(console, _notes(work, plans[config]))
+        print_notes(console, (*_notes(work, plans[config]), *_budget_notes(plans[config], loaded[config])))
         for plan in plans[config] if hardware else ():
             console.print("", _rungs(plan))
             print_notes(console, _rungs_notes(plan, known[plan.hardware]))
@@ -137,6 +139,30 @@ def _notes(work: Workload, plans: list[RunPlan]) -> Iterator[str]:
         yield f"Not counted, for want of their size: tasks {', '.join(unknown)}."
 
 
+def _to_json(plan: RunPlan, hardware: Hardware, config: RunConfig) -> dict[str, Any]:
+    from genesys.ladder.plan import binding_caps
+
+    binding = [asdict(cap) for cap in binding_caps(plan, config.budget.caps())]
+    return plan.to_json() | {"sources": hardware.sources, "budget": binding}
+
+
+def _budget_notes(plans: list[RunPlan], config: RunConfig) -> Iterator[str]:
+    """A sentence for each cap that ends the run early; GPU time and money by hardware."""
+    from genesys.ladder.plan import binding_caps
+
+    found = [(plan.hardware, cap) for plan in plans for cap in binding_caps(plan, config.budget.caps())]
+    for name, unit in (("runs", "runs"), ("tokens", "tokens"), ("gpu_hours", "GPU-hours"), ("usd", "USD")):
+        binding = {hardware: cap for hardware, cap in found if cap.cap == name}
+        if not binding:
+            continue
+        first = next(iter(binding.values()))
+        takes = f"{first.takes:,.0f}"
+        if name in ("gpu_hours", "usd"):
+            takes = ", ".join(f"{_figure(cap.takes)} on {hardware}" for hardware, cap in binding.items())
+        unit = unit.removesuffix("s") if first.at_most == 1 else unit
+        yield f"budget: {_exact(first.at_most)} {unit}; the quotas take {takes}: it will end before them."
+
+
 def _rungs(plan: RunPlan) -> Any:
     columns = ("scale", "runs", "tokens", "training", "evaluation,\nprobes", "in all", "device-\nhours", "memory")
     table = make_table(f"{plan.hardware}, a verification at each rung", columns, names=("scale",), gap=1)
@@ -168,6 +194,10 @@ def _time(seconds: float) -> str:
 
 def _figure(x: float) -> str:
     return f"{x:,.0f}" if x >= 99.95 else f"{x:.1f}"
+
+
+def _exact(x: float) -> str:
+    return f"{x:,}".removesuffix(".0")
 
 
 def _bytes(n_bytes: float) -> str:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Literal
 
+from genesys.ladder.budget import Caps
 from genesys.ladder.cost import Questions, VerificationCost, verification_cost
 from genesys.ladder.hardware import Hardware
 from genesys.ladder.ledger import Ledger, RunKey
 from genesys.ladder.scale import Ladder, Probe, Scale
 
 HOUR_S = 3600.0
+CapName = Literal["runs", "tokens", "gpu_hours", "usd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +111,44 @@ class RunPlan:
         return self.shards_bytes + self.weights_bytes + self.checkpoint_bytes
 
     @property
+    def n_runs(self) -> int:
+        return sum(rung.n_runs for rung in self.rungs)
+
+    @property
+    def n_tokens(self) -> int:
+        """Trained on in all."""
+        return sum(rung.n_runs * rung.cost.n_tokens for rung in self.rungs)
+
+    @property
     def fits(self) -> bool:
         return all(rung.fits for rung in self.rungs)
 
     def to_json(self) -> dict[str, Any]:
         rungs = [rung.to_json() for rung in self.rungs]
         return asdict(self) | {"rungs": rungs, "disk_bytes": self.disk_bytes, "fits": self.fits}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingCap:
+    """A cap, by its name in `budget:`, that is below what the quotas take."""
+
+    cap: CapName
+    at_most: float
+    takes: float
+
+
+def binding_caps(plan: RunPlan, caps: Caps) -> list[BindingCap]:
+    """The caps that end a run before its quotas do; on a CPU no GPU time is counted."""
+    gpu_hours = plan.device_hours if plan.unit == "card" else 0.0
+    found: tuple[tuple[CapName, float | None, float], ...] = (
+        ("runs", caps.runs, plan.n_runs),
+        ("tokens", caps.tokens, plan.n_tokens),
+        ("gpu_hours", None if caps.gpu_seconds is None else caps.gpu_seconds / HOUR_S, gpu_hours),
+        ("usd", caps.usd, gpu_hours * caps.usd_per_gpu_hour),
+    )
+    return [
+        BindingCap(cap=c, at_most=most, takes=takes) for c, most, takes in found if most is not None and takes > most
+    ]
 
 
 def plan_run(work: Workload, hardware: Hardware) -> RunPlan:

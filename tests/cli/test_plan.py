@@ -134,3 +134,21 @@ def test_the_tables_of_every_configuration_fit_80_columns(
     assert "1 cards" not in text and "* Too little memory" in text
     if not arguments:
         assert "A6000, 1 card " in text and "53,109,997" in text and "CPU, 16 cores *" in text
+
+
+def test_caps_that_end_the_run_early_are_said(tmp_path: Path) -> None:
+    path, h100 = tmp_path / "capped.yaml", ("--hardware", "H100")
+    path.write_text("quotas: [6, 4, 2]\nbudget: {runs: 5, tokens: 2000000}\n")
+    said = " ".join(run(str(path), *h100).split())
+    assert "budget: 5 runs; the quotas take 12: it will end before them." in said
+    assert "budget: 2,000,000 tokens; the quotas take" in said and "GPU-hour" not in said
+    (plan,) = json.loads(run(str(path), *h100, "--json"))["plans"]
+    assert plan["budget"][0] == {"cap": "runs", "at_most": 5, "takes": 12}
+    path.write_text("quotas: [6, 4, 2]\nbudget: {runs: 12}\n")
+    assert "budget:" not in run(str(path))
+    path.write_text(
+        "ladder: paper\nverifiers: {gpus_per_verification: 1, deadline_s: 60}\nbudget: {gpu_hours: 1, runs: 1}\n"
+    )
+    said = " ".join(run(str(path), *h100, "--hardware", "A100").split())
+    assert "budget: 1 run; the quotas take 1,595" in said
+    assert "budget: 1 GPU-hour; the quotas take" in said and " on H100, " in said and " on A100: it will" in said

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genesys.ladder import LADDERS, PAPER_SCALES, Ladder, Workload, load_hardware, plan_run
+from genesys.ladder.budget import Caps
 from genesys.ladder.cost import questions_of
-from genesys.ladder.plan import makespan_s
+from genesys.ladder.plan import binding_caps, makespan_s
 
 WALL_CLOCK_S = (174, 437, 22 * 60, 146 * 60, 17 * 3600, 54 * 3600, 138 * 3600)
 """Of the published implementation, at 20 tokens per parameter on eight A6000."""
@@ -96,3 +97,19 @@ def test_what_does_not_fit_is_said() -> None:
 def test_an_empty_ladder_takes_no_time() -> None:
     plan = plan_run(replace(PAPER, ladder=Ladder(PAPER_SCALES[:1], (0,))), load_hardware()["H100"])
     assert (plan.makespan_s, plan.device_hours, plan.busy_share, plan.checkpoint_bytes) == (0, 0, 0, 0)
+
+
+def test_a_cap_binds_once_it_is_below_what_the_quotas_take() -> None:
+    plan = plan_run(replace(PAPER, training_seeds={"14M": 2}), load_hardware()["H100"])
+    n_tokens = sum(rung.cost.n_tokens * (rung.n_designs + rung.n_replicates) for rung in plan.rungs)
+    hours = plan.device_hours
+    exact = Caps(
+        runs=2595, tokens=n_tokens, gpu_seconds=hours * 3600.001, usd=2.0 * hours * 1.000001, usd_per_gpu_hour=2.0
+    )
+    assert binding_caps(plan, exact) == binding_caps(plan, Caps()) == []
+    less = replace(exact, runs=2594, tokens=n_tokens - 1, gpu_seconds=hours * 3599, usd=1.99 * hours)
+    assert [(cap.cap, cap.takes) for cap in binding_caps(plan, less)] == [
+        ("runs", 2595), ("tokens", n_tokens), ("gpu_hours", hours), ("usd", pytest.approx(2.0 * hours)),
+    ]  # fmt: skip
+    on_cpu = plan_run(PAPER, load_hardware()["CPU"])
+    assert [cap.cap for cap in binding_caps(on_cpu, Caps(gpu_seconds=1.0, usd=0.0, tokens=1))] == ["tokens"]
