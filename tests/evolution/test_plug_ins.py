@@ -99,7 +99,9 @@ def test_a_built_in_name_stays_what_it_was(site: Path) -> None:
 )
 def test_a_broken_one_is_named_in_a_sentence(site: Path, target: str, message: str) -> None:
     install(site, "lotteries", f"[genesys.selection]\nlottery = {target}\n", plugged_in=MODULE, plugged_broken="1 / 0")
-    with pytest.raises(ConfigError, match=rf"Cannot use strategy 'lottery': .*{message}.*offered by lotteries 1.2"):
+    with pytest.raises(
+        ConfigError, match=rf"Cannot use selection strategy 'lottery': .*{message}.*offered by lotteries 1.2"
+    ):
         resolve_selection("lottery")
     (broken,) = [offer for offer in offers(SELECTIONS, "select") if offer.package]
     assert message in broken.problem
@@ -115,5 +117,6 @@ def test_doctor_lists_them(site: Path) -> None:
     assert {"name": "lottery", "package": "lotteries 1.2", "problem": ""} in listed["selection"]
     out = "\n".join(_strategy_lines(listed))
     assert (
-        "lottery (lotteries 1.2)" in out and "lost of lotteries 1.2 cannot be used: Cannot use strategy 'lost'" in out
+        "lottery (lotteries 1.2)" in out
+        and "lost of lotteries 1.2 cannot be used: Cannot use selection strategy 'lost'" in out
     )

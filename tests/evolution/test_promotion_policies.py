@@ -190,6 +190,12 @@ def test_options_that_cannot_be_are_refused() -> None:
         ("hurdle", {"quantile": 2}, "quantile is 2"),
         ("hurdle", {"leftover": "lost"}, "leftover is 'lost'"),
         ("median", {"leftover": "lost"}, "expected 'best' or 'unspent'"),
+        (
+            "hurdle",
+            {"margn": 1},
+            "of promotion strategy 'hurdle'; expected margin, quantile, leftover. Did you mean 'margin'",
+        ),
+        ("hurdle", {"quantile": "a"}, "option quantile = 'a' of .*: expected a number"),
     ):
         with pytest.raises(ConfigError, match=said):
             resolve_promotion(name, options)

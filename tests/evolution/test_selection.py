@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -217,6 +218,33 @@ def test_nonsense_is_named(answer: object, message: str) -> None:
         validate_selection(answer, make_population(12))
 
 
+class Ruleless:
+    def __init__(self, needed: int) -> None:
+        raise KeyError("oops")
+
+
+def anything(**options: Any) -> RandomSelection:
+    return RandomSelection(rates=OperatorRates(restart=options["share"]))
+
+
+def test_options_are_held_against_what_a_strategy_takes() -> None:
+    assert resolve_selection("ucb", {"c": "1e-1"}) == resolve_selection("ucb", {"c": 0.1}), "YAML reads 1e-1 as a text"
+    assert resolve_selection("ucb", {"c": 1}) is not None
+    assert resolve_selection(f"{__name__}:anything", {"share": 0.5}) == RandomSelection(
+        rates=OperatorRates(restart=0.5)
+    )
+
+
+def test_a_module_that_breaks_is_not_sought_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "half_written.py").write_text("def (")
+    (tmp_path / "needs_more.py").write_text("import no_such_module")
+    for name, said in (("half_written", "SyntaxError"), ("needs_more", "No module named 'no_such_module'")):
+        with pytest.raises(ConfigError, match=said) as caught:
+            resolve_selection(f"{name}:Mine")
+        assert "PYTHONPATH" not in str(caught.value)
+
+
 def test_strategies_are_found_by_name_by_path_and_as_objects() -> None:
     assert resolve_selection("tournament", {"size": 7}) == Tournament(size=7)
     assert resolve_selection("genesys.evolution.selection.random:RandomSelection") == RandomSelection()
@@ -229,10 +257,25 @@ def test_strategies_are_found_by_name_by_path_and_as_objects() -> None:
     ("strategy", "options", "message"),
     [
         ("quadrnt", {}, "Did you mean 'quadrant'"),
-        ("tournament", {"sise": 3}, "with options"),
-        ("tournament", {"size": 0}, "Cannot hold tournaments"),
-        ("no_such_module:X", {}, "No module named"),
-        ("genesys.errors:Missing", {}, "has no attribute 'Missing'"),
+        ("tournament", {"sise": 3}, r"option 'sise' of .* 'tournament'; expected size, rates. Did you mean 'size'\?$"),
+        ("tournament", {"size": 0}, r"Cannot hold tournaments of size 0; expected size >= 1\.$"),
+        ("tournament", {"size": "big"}, "option size = 'big' of .*: expected a whole number"),
+        ("ucb", {"c": "big"}, "option c = 'big' of selection strategy 'ucb': expected a number"),
+        ("ucb", {"c": True}, "expected a number"),
+        ("map_elites", {"descriptors": ["x"]}, "expected metrics with their edges"),
+        ("map_elites", {"descriptors": {"x": ["a"]}}, "expected a list of numbers"),
+        ("map_elites", {"descriptors": {"x": 3}}, "expected a list of numbers"),
+        ("random", {"rates": 5}, "Cannot use rates = 5 .*expected a mapping"),
+        ("random", {"rates": {"mutation": "a"}}, "with mutation 'a'; expected a number"),
+        ("random", {"rates": {"mutation": True}}, "with mutation True"),
+        ("random", {"rates": {"crossover_from": -5}}, "crossover_from -5; expected a whole number from 0"),
+        ("random", {"rates": {"mutation": 0.5}}, "mutation 0.5, .*: they sum to 0.75; expected 1. Give all three"),
+        ("no_such_module:X", {}, "No module named .* on PYTHONPATH, or in the folder you are in"),
+        ("no_such_module:", {}, "it names no class; expected `module:Class`"),
+        ("genesys.evolution.selection.random:Missing", {}, r"no class 'Missing'; it has RandomSelection\.$"),
+        (f"{__name__}:Ruleless", {"rates": {}}, "Cannot set operators for .*: it takes no `rates`. Give it a field"),
+        (f"{__name__}:Ruleless", {}, "Cannot do without option 'needed' of"),
+        (f"{__name__}:Ruleless", {"needed": 1}, r"with options {'needed': 1}: KeyError: 'oops'\.$"),
         (object(), {}, "it has no method `select`"),
         (_Good, {}, "it has no method `select`"),
         (_Good(), {"a": 1}, "made already"),

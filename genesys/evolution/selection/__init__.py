@@ -50,6 +50,11 @@ def resolve_selection(
     given = dict(options or {})
     if isinstance(given.get("rates"), Mapping):
         given["rates"] = _rates(given["rates"])
+    if not isinstance(given.get("rates", OperatorRates()), OperatorRates):
+        raise ConfigError(
+            f"Cannot use rates = {given['rates']!r} of selection strategy {strategy!r}: expected a mapping, such as "
+            "{restart: 0.1}."
+        )
     return cast(SelectionStrategy, resolve_strategy(strategy, given, known=SELECTIONS, method="select"))
 
 

@@ -83,11 +83,20 @@ class OperatorRates:
     restart: float = 0.05
 
     def __post_init__(self) -> None:
-        shares = (self.mutation, self.crossover, self.scratch)
-        if not all(0 <= share <= 1 for share in shares) or not isclose(sum(shares), 1.0, abs_tol=1e-6):
-            raise ConfigError(f"Cannot draw operators with shares {shares}; expected numbers from 0 that sum to 1.")
-        if not 0 <= self.restart <= 1:
-            raise ConfigError(f"Cannot restart with probability {self.restart}; expected 0..1.")
+        for name in (*OPERATORS, "restart"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+                raise ConfigError(f"Cannot draw operators with {name} {value!r}; expected a number in 0..1.")
+        for name in ("crossover_from", "scratch_from", "seed_until"):
+            value, least = getattr(self, name), -1 if name == "seed_until" else 0  # -1: not even while nothing is
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"Cannot draw operators with {name} {value!r}; expected a whole number from {least}.")
+        total = self.mutation + self.crossover + self.scratch
+        if not isclose(total, 1.0, abs_tol=1e-6):
+            shares = ", ".join(f"{name} {getattr(self, name):g}" for name in OPERATORS)
+            raise ConfigError(
+                f"Cannot draw operators with {shares}: they sum to {total:g}; expected 1. Give all three."
+            )
 
     def plan(self, population: Population, rng: Random, pick: Callable[[], DesignView], reason: str = "") -> Selection:
         """Draw an operator and its parents.

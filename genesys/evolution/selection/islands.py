@@ -43,7 +43,7 @@ class Islands:
     def __post_init__(self) -> None:
         check_islands(self.n, self.migration)
         if self.size < 1:
-            raise ConfigError(f"Cannot hold tournaments of size {self.size}; expected >= 1.")
+            raise ConfigError(f"Cannot hold tournaments of size {self.size}; expected size >= 1.")
 
     def select(self, population: Population, *, rng: Random) -> Selection:
         islands = Archipelago.of(population, self, self.n, self.migration)
@@ -61,7 +61,7 @@ class Islands:
 def check_islands(n: int, migration: float) -> None:
     """Raise ConfigError for what no archipelago can be."""
     if n < 1 or not 0 <= migration <= 1:
-        raise ConfigError(f"Cannot keep {n} islands with migration {migration}; expected >= 1 and 0..1.")
+        raise ConfigError(f"Cannot keep {n} islands with migration {migration}; expected n >= 1 and migration in 0..1.")
 
 
 class Archipelago:

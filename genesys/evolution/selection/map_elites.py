@@ -40,7 +40,14 @@ class MapElites:
     rates: OperatorRates = field(default_factory=OperatorRates)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.descriptors, Mapping):
+            raise ConfigError(
+                f"Cannot part designs by descriptors {self.descriptors!r}; expected metrics with their edges, such as "
+                "{probe_recall: [0.25, 0.5]}."
+            )
         for name, edges in self.descriptors.items():
+            if not isinstance(edges, (list, tuple)) or not all(isinstance(edge, (int, float)) for edge in edges):
+                raise ConfigError(f"Cannot part designs by {name!r} at {edges!r}; expected a list of numbers.")
             if list(edges) != sorted(edges):
                 raise ConfigError(f"Cannot part designs by {name!r} at {list(edges)}; expected rising edges.")
 

@@ -43,7 +43,7 @@ class QuadrantSelection:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"Cannot select by quadrants with {name} {getattr(self, name)}; expected 0..1.")
         if self.n_tries < 1:
-            raise ConfigError(f"Cannot select by quadrants with n_tries {self.n_tries}; expected >= 1.")
+            raise ConfigError(f"Cannot select by quadrants with n_tries {self.n_tries}; expected n_tries >= 1.")
 
     def select(self, population: Population, *, rng: Random) -> Selection:
         exploiting = rng.random() < self.exploit

@@ -26,7 +26,7 @@ class Tournament:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ConfigError(f"Cannot hold tournaments of size {self.size}; expected >= 1.")
+            raise ConfigError(f"Cannot hold tournaments of size {self.size}; expected size >= 1.")
 
     def select(self, population: Population, *, rng: Random) -> Selection:
         def winner() -> DesignView:
