@@ -20,12 +20,14 @@ from genesys.evolution.events import (
     LeaseGranted,
     LeaseRefunded,
     RunDraining,
+    RunFinished,
     VerificationFailed,
+    VerificationRecorded,
 )
-from genesys.evolution.promotion import PROMOTIONS, PromotionStrategy, SuccessiveHalving, Verify, decide
-from genesys.evolution.promotion.explanation import Explanation, explain
+from genesys.evolution.promotion import PROMOTIONS, Finished, PromotionStrategy, SuccessiveHalving, Verify, decide
+from genesys.evolution.promotion.explanation import Explanation, explain, how_to_go_on
 from genesys.testing import add_design, climb, start_tree, verify
-from genesys.testing.books import apply
+from genesys.testing.books import apply, metrics_for
 from tests.actors.in_process import World, run_world
 
 
@@ -114,7 +116,78 @@ def test_it_says_why_a_design_will_never_climb() -> None:
     apply(tree, DesignTwinned(design="t", inherited_from="a"), events)
     assert "name of a computes the same (verified)" in explained(tree, "t").now[0]
     apply(tree, RunDraining(reason="asked to stop"), events)
-    assert explained(tree, "d").now[-1] == "The run has ended: asked to stop. Only a resumed run goes on."
+    assert explained(tree, "d").now[-1] == (
+        "The run has ended: asked to stop. Go on with: genesys evolve CONFIG --resume"
+    )
+    assert not any("sees" in said for said in explained(tree, "d").now), "the policy no longer counts"
+
+
+def test_the_policy_is_not_asked_about_a_quota_that_is_gone() -> None:
+    tree = start_tree(quotas=(3, 1))
+    for i, name in enumerate("ab"):
+        add_design(tree, name)
+        verify(tree, name, "small", i / 10)
+    verify(tree, "b", "middle", 0.5)
+    assert explained(tree, "a").now == ("It will not climb: the quota of 1 at middle has gone to others.",)
+
+
+@pytest.mark.parametrize(
+    ("caps", "named"),
+    [({"runs": 1}, "budget.runs"), ({"tokens": 150}, "budget.tokens"), ({"gpu_seconds": 20.0}, "budget.gpu_hours"),
+     ({"usd": 0.01, "usd_per_gpu_hour": 3.0}, "budget.usd"), ({"runs": 9, "tokens": 150}, "budget.tokens")],
+)  # fmt: skip
+def test_it_says_which_cap_to_raise_to_go_on(caps: dict[str, float], named: str) -> None:
+    tree = start_tree(quotas=(4, 2), caps=caps, costs=((100, 11.0), (500, 11.0)))
+    add_design(tree, "a")
+    add_design(tree, "b")
+    apply(tree, LeaseGranted(lease=1, design="a", scale="small", holder="V-1"))
+    result = VerificationRecorded(
+        lease=1, design="a", scale="small", metrics=metrics_for(0.5), report="r", n_tokens=100, gpu_seconds=11.0
+    )
+    apply(tree, result)
+    decision = decide(tree, SuccessiveHalving(), Random(0))
+    assert isinstance(decision, Finished)
+    apply(tree, RunFinished(reason=decision.reason))
+    said = f"Raise {named} in CONFIG and go on with: genesys evolve CONFIG --resume"
+    assert how_to_go_on(tree) == said and said in explained(tree, "b").now[-1]
+
+
+def test_nothing_is_to_be_raised_where_no_cap_ended_the_run() -> None:
+    tree = start_tree(quotas=(1,), caps={"runs": 1})
+    add_design(tree, "a")
+    verify(tree, "a", "small", 0.5)
+    apply(tree, RunFinished(reason="every quota is spent"))
+    assert how_to_go_on(tree) == ""
+
+
+def test_the_story_has_no_draw_without_a_choice_and_says_a_seed_once() -> None:
+    events: list[Event] = []
+    tree = start_tree(quotas=(4,), training_seeds=2, events=events)
+    add_design(tree, "a", is_seed=True, events=events)
+    verify(tree, "a", "small", 0.5, events=events)
+    odds = {"mutation": 0.5, "scratch": 0.5, "mutation/swap": 0.3, "mutation/wrap": 0.2, "crossover/graft": 0.1}
+    for name, drawn, step in (
+        ("b", odds, 0.0101523),
+        ("c", {"mutation": 1.0}, 2.0),
+        ("d", odds | {"mutation": 0}, 1e4),
+    ):
+        apply(tree, DesignProposed(design=name, name=name, program=name, operator="mutation", parents=("a",),
+                                   designer="D", odds=drawn, steps={"ast": step}), events)  # fmt: skip
+    told = {name: [entry.text for entry in explained(tree, name, events).history[1:]] for name in "bcd"}
+    assert told["b"] == [
+        "The operator was drawn among mutation 50%, scratch 50%.",
+        "The edit was drawn among swap 60%, wrap 40%.",
+        "How far it went, by distance: ast 0.01.",
+    ]
+    assert told["c"] == ["How far it went, by distance: ast 2."]
+    assert told["d"][-1] == "How far it went, by distance: ast 10,000."
+    replicate = decide(tree, SuccessiveHalving(), Random(0), proposals_open=False)
+    assert isinstance(replicate, Verify) and replicate.seed == 1
+    lease = LeaseGranted(lease=9, design="a", scale="small", seed=1, holder="V-1", reason=replicate.reason)
+    apply(tree, lease, events)
+    assert explained(tree, "a", events).history[-1].text == (
+        "Verification at small, training seed 1, began at V-1: nothing else may start."
+    )
 
 
 def test_it_names_the_cap_that_holds_a_design_up() -> None:

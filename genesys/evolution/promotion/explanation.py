@@ -12,9 +12,11 @@ from genesys.evolution.books import CLIMBING
 from genesys.evolution.design import DesignRecord, DesignState
 from genesys.evolution.promotion.base import Explains, PromotionStrategy
 from genesys.evolution.promotion.decide import Verify, decide
-from genesys.evolution.promotion.room import Room
+from genesys.evolution.promotion.room import Room, cost_at
 from genesys.evolution.tree import EvolutionTree
+from genesys.ladder.budget import Budget, Caps
 
+_CAPS = {"runs": "runs", "tokens": "tokens", "gpu_seconds": "gpu_hours", "usd": "usd"}
 Verdict = Literal["unchecked", "never", "running", "waiting", "top"]
 
 
@@ -67,6 +69,26 @@ def explain(
     )  # fmt: skip
 
 
+def how_to_go_on(tree: EvolutionTree, command: str = "genesys evolve CONFIG --resume", config: str = "CONFIG") -> str:
+    """What to do about the stop or the caps that ended a run, a sentence; "" where it ended by itself or goes on."""
+    if tree.draining:
+        return f"Go on with: {command}"
+    caps = " and ".join(f"budget.{name}" for name in _caps_that_ended(tree))
+    return f"Raise {caps} in {config} and go on with: {command}" if caps else ""
+
+
+def _caps_that_ended(tree: EvolutionTree) -> list[str]:
+    """The caps, as a configuration names them, that the end of a run gives as its reason."""
+    caps, found = tree.budget.caps, []
+    for field, name in _CAPS.items():
+        alone = Caps(**{field: getattr(caps, field), "usd_per_gpu_hour": caps.usd_per_gpu_hour})
+        budget = Budget(alone, tree.budget.spent)
+        said = {budget.shortage(cost_at(tree, scale)) for scale in tree.scales} - {""}
+        if any(cap in tree.finished for cap in said):
+            found.append(name)
+    return found
+
+
 # --- what happened -----------------------------------------------------------------------------------------
 
 
@@ -100,9 +122,7 @@ def _told(tree: EvolutionTree, event: ev.Event, leases: dict[int, ev.LeaseGrante
             return [f"The checker found that it computes what {other} computes: it inherits the results of {other}."]
         case ev.LeaseGranted():
             again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
-            return [
-                f"Verification at {_run(event)} began{again} at {event.holder}: {event.reason or 'no reason kept'}."
-            ]
+            return [f"Verification at {_run(event)} began{again} at {event.holder}: {_why(event.reason, event.seed)}."]
         case ev.LeaseRefunded():
             return [
                 f"Verification at {_run(leases[event.lease])} came back ({event.cause}). {_whole(event.reason)}".strip()
@@ -123,17 +143,36 @@ def _proposal(tree: EvolutionTree, event: ev.DesignProposed) -> list[str]:
     said = [
         f"Proposed by {event.designer} with {event.operator}{f' from {parents}' if parents else ''}: {_whole(event.detail)}"
     ]
-    if event.odds:
-        odds = ", ".join(f"{name} {p:.0%}" for name, p in sorted(event.odds.items(), key=lambda item: -item[1]))
-        said.append(f"The operator was drawn among {odds}.")
+    said += _draws(event)
     if event.reason:
         said.append(f"Why these parents: {_whole(event.reason)}")
     if event.edit or event.target:
         said.append(f"The edit: {event.edit or 'a change'}{f' at {event.target}' if event.target else ''}.")
     if event.steps:
-        steps = ", ".join(f"{name} {distance:g}" for name, distance in sorted(event.steps.items()))
+        steps = ", ".join(f"{name} {_figure(distance)}" for name, distance in sorted(event.steps.items()))
         said.append(f"How far it went, by distance: {steps}.")
     return said
+
+
+def _draws(event: ev.DesignProposed) -> Iterator[str]:
+    """Among which operators, and which edits of the one drawn, the lot fell; nothing where there was no choice."""
+    edits = f"{event.operator}/"
+    operators = {name: p for name, p in event.odds.items() if "/" not in name}
+    of_edits = {name.removeprefix(edits): p for name, p in event.odds.items() if name.startswith(edits)}
+    for what, odds in (("operator", operators), ("edit", of_edits)):
+        likely = sorted(((p, name) for name, p in odds.items() if p > 0), key=lambda item: -item[0])
+        total = sum(p for p, _ in likely)
+        if len(likely) > 1:
+            yield f"The {what} was drawn among {', '.join(f'{name} {p / total:.0%}' for p, name in likely)}."
+
+
+def _figure(distance: float) -> str:
+    return f"{distance:.2g}" if distance < 100 else f"{distance:,.0f}"
+
+
+def _why(reason: str, seed: int) -> str:
+    """A lease's reason behind the training seed, which a replicate's repeats."""
+    return reason.removeprefix(f"training seed {seed}, while ") or "no reason kept"
 
 
 def _run(event: ev.LeaseGranted | ev.VerificationRecorded | ev.VerificationFailed) -> str:
@@ -168,20 +207,13 @@ def _standing(
         return "running", scale, said
     if not scale:
         return "top", "", [*said, "It was verified at every scale of the ladder: it stands at the top."]
-    said += _where_it_stands(tree, record, scale, strategy)
     account = tree.ledger.account(scale)
     if not account.left and not account.reserved:
-        return (
-            "never",
-            scale,
-            [*said, f"It will not climb: the quota of {account.quota} at {scale} has gone to others."],
-        )
-    if tree.finished or tree.draining:
-        return (
-            "never",
-            scale,
-            [*said, f"The run has ended: {tree.finished or tree.draining}. Only a resumed run goes on."],
-        )
+        said.append(f"It will not climb: the quota of {account.quota} at {scale} has gone to others.")
+        return "never", scale, said
+    if ended := tree.finished or tree.draining:
+        return "never", scale, [*said, f"The run has ended: {ended}. {how_to_go_on(tree)}".strip()]
+    said += _where_it_stands(tree, record, scale, strategy)
     return "waiting", scale, said + _what_it_waits_for(tree, record, scale, strategy)
 
 
@@ -240,4 +272,6 @@ def _what_comes_next(tree: EvolutionTree, record: DesignRecord, strategy: Promot
         return f"A free verifier would start nothing now: {decision.reason}."
     who = "this design" if decision.design == record.id else tree.record(decision.design).name
     seed = f", training seed {decision.seed}," if decision.seed else ""
-    return f"The next free verifier would take {who} at {decision.scale}{seed} ({decision.reason})."
+    return (
+        f"The next free verifier would take {who} at {decision.scale}{seed} ({_why(decision.reason, decision.seed)})."
+    )
