@@ -70,7 +70,7 @@ class BudgetScheduler(Batched):
         self._scales = {scale.name: scale for scale in settings.scales}
         self._rng = Random(f"promotion/{settings.seed}")
         self._reading = asyncio.Lock()
-        self._n_readings = 0  # begun
+        self._n_begun = self._n_read = 0  # readings: the last begun, and the last that ended well
         self._forget()
 
     def _forget(self) -> None:
@@ -94,13 +94,15 @@ class BudgetScheduler(Batched):
             return await self._task(held, self._replica.record(held.design))
         for _ in range(MAX_REFUSALS):
             decision = decide(self._replica, self._settings.promotion, self._rng, proposals_open=proposals_open)
+            granted = record = None
+            if isinstance(decision, Verify):  # into the replica before anything is awaited: it holds for this moment
+                record = self._replica.record(decision.design)
+                granted = await self._grant(decision, holder)
             if (failure := getattr(decision, "failure", None)) is not None:
                 await self._tree.append(failure)
             match decision:
-                case Verify() as chosen:
-                    record = self._replica.record(chosen.design)
-                    granted = await self._grant(chosen, holder)
-                    if granted is not None:
+                case Verify():
+                    if granted is not None and record is not None:
                         return await self._task(granted, record)
                 case Finished(reason=reason):
                     if not self._replica.finished:
@@ -180,11 +182,12 @@ class BudgetScheduler(Batched):
         One that is under way is not enough: it may have passed what the caller has just settled, and its lease would
         be handed out once more.
         """
-        n_begun = self._n_readings
+        n_begun = self._n_begun
         async with self._reading:
-            if self._n_readings == n_begun:
-                self._n_readings += 1
+            if self._n_read <= n_begun:
+                self._n_begun += 1
                 await self._read()
+                self._n_read = self._n_begun
 
     async def _read(self) -> None:
         while news := await self._tree.news(self._n_seen):

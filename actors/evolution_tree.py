@@ -187,7 +187,7 @@ class EvolutionTree(Batched):
             name=view.name,
             program=await self.program(view.id),
             fitness={scale: fitness.value for scale, fitness in view.fitness.items()},
-            metrics={run.scale: run.metrics for run in self._tree.record(view.id).runs},
+            metrics={r.scale: r.metrics for r in reversed(self._tree.record(view.id).runs) if r.outcome == "committed"},
         )
 
     async def claim(self, design: str, normal_form: str, designer: str) -> str:
@@ -290,8 +290,15 @@ class EvolutionTree(Batched):
                 self._recent.extend(batch)
                 n = len(self._recent)
                 if n >= self._next_snapshot and not self._unwritten:
-                    self._journal.save_snapshot(n, self._tree.to_snapshot())
                     self._next_snapshot = n + max(SNAPSHOT_EVERY, n // 2)  # each costs what the whole run holds
+                    self._save_snapshot(n)
+
+    def _save_snapshot(self, n_events: int) -> None:
+        """Spare a restart the replay. The events suffice, so that a failure (no room, too large) ends nothing."""
+        try:
+            self._journal.save_snapshot(n_events, self._tree.to_snapshot())
+        except Exception as error:
+            log.warning("no snapshot at event %d: %s", n_events, error)
 
     def _is_settled(self, event: Event) -> bool:
         """Whether this outcome stands in the books, because an answer to it was lost and it came again."""

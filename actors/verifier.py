@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from genesys.sandbox import Cage, ForkCage
 from genesys.sandbox.layers import Level
 from genesys.storage import RunStore, content_hash
 from genesys.verification import Scorer, VerificationRequest, read_progress, recipe_hash, verify
-from genesys.verification.attempts import attempt_folder, open_attempt, reported_attempt
+from genesys.verification.attempts import attempt_folder, drop_attempt, open_attempt, reported_attempt
 from genesys.verification.report import loss_curve, read_report, report_to_json, write_report
 
 log = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ class Verifier(Batched):
             log.warning("the outcome of lease %d was refused: %s", task.lease, answer.reason)
             failed = _failed(task, "integrity", answer.reason, _used(outcome.event))
             if not (await self._tree.settle(Outcome(event=failed))).accepted:  # its attempt is nobody's any more
-                await asyncio.to_thread(shutil.rmtree, self._work_folder(task), ignore_errors=True)
+                await asyncio.to_thread(drop_attempt, self._folder(task.design, task.scale.name, task.seed), task.lease)
 
     async def _outcome(self, task: VerifyTask) -> Outcome:
         """Verify, and say it in the books' words: recorded, failed by the design's fault, or refunded."""

@@ -35,11 +35,18 @@ def open_attempt(root: Path, lease: int) -> Path:
     folder = attempt_folder(root, lease)
     folder.mkdir(parents=True, exist_ok=True)
     earlier = [path for path in attempts(root) if _lease(path) < lease]
-    if earlier and not (folder / TRAINING_FOLDER).exists():
-        _carry_over(earlier[0] / TRAINING_FOLDER, folder / TRAINING_FOLDER)
+    last = next((path for path in earlier if (path / TRAINING_FOLDER).is_dir()), None)  # one killed at once has none
+    if last is not None and not (folder / TRAINING_FOLDER).exists():
+        _carry_over(last / TRAINING_FOLDER, folder / TRAINING_FOLDER)
     for path in earlier:
         shutil.rmtree(path, ignore_errors=True)
     return folder
+
+
+def drop_attempt(root: Path, lease: int) -> None:
+    """Remove an attempt that came too late, unless it is the last: then the next lease goes on from it."""
+    if any(_lease(path) > lease for path in attempts(root)):
+        shutil.rmtree(attempt_folder(root, lease), ignore_errors=True)
 
 
 def reported_attempt(root: Path) -> Path | None:

@@ -98,3 +98,13 @@ def test_refusals_say_what_is_wrong() -> None:
     with pytest.raises(BookkeepingError, match="it is committed; expected a reservation"):
         ledger.refund(RunKey("x", "a"))
     assert ledger.is_spent()
+
+
+@pytest.mark.parametrize("end", ["commit", "fail"])
+def test_a_replicate_that_ended_is_never_reserved_again(end: str) -> None:
+    ledger, key = Ledger({"a": 2}, {"a": 2}), RunKey("d", "a", 1)
+    ledger.reserve(key)
+    getattr(ledger, end)(key)
+    with pytest.raises(BookkeepingError, match="one run a key"):
+        ledger.reserve(key)
+    assert ledger.account("a", replicates=True).used == 1

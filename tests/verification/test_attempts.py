@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genesys.verification import attempts
-from genesys.verification.attempts import attempt_folder, open_attempt, reported_attempt
+from genesys.verification.attempts import attempt_folder, drop_attempt, open_attempt, reported_attempt
 
 
 def leave_training(folder: Path, step: int = 100) -> None:
@@ -95,3 +95,20 @@ def test_the_last_report_is_found(tmp_path: Path) -> None:
     for lease in (9, 11):
         (tmp_path / f"lease-{lease}" / "report.json").touch()
     assert reported_attempt(tmp_path) == tmp_path / "lease-11"
+
+
+def test_an_attempt_that_was_killed_at_once_hides_no_checkpoint(tmp_path: Path) -> None:
+    leave_training(open_attempt(tmp_path, 4))
+    attempt_folder(tmp_path, 5).mkdir()  # killed before it carried anything over
+    assert "training/checkpoint-100/state.json" in found(open_attempt(tmp_path, 7))
+
+
+def test_an_attempt_that_came_too_late_is_dropped_unless_the_next_one_goes_on_from_it(tmp_path: Path) -> None:
+    late = open_attempt(tmp_path, 4)
+    leave_training(late)
+    drop_attempt(tmp_path, 4)
+    assert "training/checkpoint-100/state.json" in found(late)
+    folder = open_attempt(tmp_path, 5)
+    late.mkdir()
+    drop_attempt(tmp_path, 4)
+    assert not late.exists() and found(folder)

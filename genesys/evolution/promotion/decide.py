@@ -178,6 +178,7 @@ def _ask(
     except Exception as error:  # a strategy of somebody else's: whatever it does, the run goes on
         reason = f"{type(error).__name__}: {error}"
         failure = PolicyFailed(policy="promotion", strategy=type(strategy).__name__, reason=reason)
+        population.forget()
         return RandomPromotion().promote(population, openings, rng=rng), failure
     return choice, None
 

@@ -10,7 +10,9 @@ from typing import Any
 from genesys.evolution import BookkeepingError, EvolutionTree, Lease
 from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished
 from genesys.evolution.fitness import RelativeFitness
-from genesys.evolution.promotion import Finished, Verify, decide, resolve_promotion
+from genesys.evolution.population import Population
+from genesys.evolution.promotion import Finished, Promotion, PromotionStrategy, Verify, decide, resolve_promotion
+from genesys.evolution.promotion.base import Decline
 from genesys.ladder.budget import Cost
 from genesys.ladder.ledger import RunKey
 from genesys.testing.simulation.clock import Lock, Process
@@ -33,10 +35,12 @@ class Granter:
         granted_at: Mapping[int, float],
     ) -> None:  # fmt: skip
         self._schedule, self._ask_tree = schedule, ask_tree
-        self._promotion = resolve_promotion(schedule.promotion)
+        self._promotion: PromotionStrategy = resolve_promotion(schedule.promotion)
+        if schedule.p_policy_fails:
+            self._promotion = _Failing(self._promotion, schedule.p_policy_fails)
         self._rng = Random(f"promotion/{schedule.seed}")
         self._reading = Lock(process.clock)
-        self._n_readings = 0
+        self._n_begun = self._n_read = 0
         self._process = process
         self._granted_at = dict(granted_at)
         self._forget()
@@ -56,11 +60,11 @@ class Granter:
             return self._task(held)
         for _ in range(MAX_REFUSALS):
             decision = decide(self.replica, self._promotion, self._rng, proposals_open=proposals_open)
+            granted = await self._grant(decision, holder) if isinstance(decision, Verify) else None
             if (failure := getattr(decision, "failure", None)) is not None:
                 await self._ask_tree("append", failure)
             match decision:
-                case Verify() as chosen:
-                    granted = await self._grant(chosen, holder)
+                case Verify():
                     if granted is not None:
                         return self._task(granted)
                 case Finished(reason=reason):
@@ -113,11 +117,12 @@ class Granter:
             await self._read()
 
     async def _catch_up(self) -> None:
-        n_begun = self._n_readings
+        n_begun = self._n_begun
         async with self._reading:
-            if self._n_readings == n_begun:
-                self._n_readings += 1
+            if self._n_read <= n_begun:
+                self._n_begun += 1
                 await self._read()
+                self._n_read = self._n_begun
 
     async def _read(self) -> None:
         while news := await self._ask_tree("news", self._n_seen):
@@ -131,3 +136,17 @@ class Granter:
             if not (isinstance(event, LeaseGranted) and self._ahead.pop(event.lease, None) == event):
                 self.replica.apply(event)
             self._n_seen += 1
+
+
+class _Failing:
+    """A strategy of somebody else's that raises now and then."""
+
+    def __init__(self, inner: PromotionStrategy, p: float) -> None:
+        self._inner, self._p = inner, p
+
+    def promote(
+        self, population: Population, openings: Mapping[str, int], *, rng: Random
+    ) -> Promotion | Decline | None:
+        if rng.random() < self._p:
+            raise RuntimeError("a strategy that fails now and then")
+        return self._inner.promote(population, openings, rng=rng)

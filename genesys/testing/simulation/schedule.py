@@ -41,6 +41,7 @@ class Schedule:
         max_faults: How often in all.
         fault_gap: Mean number of the simulation's steps between two.
         snapshot_every: Events between two snapshots of the tree; 0 for none.
+        p_policy_fails: Probability that the promotion strategy raises when it is asked.
     """
 
     seed: int
@@ -74,6 +75,7 @@ class Schedule:
     max_faults: int = 0
     fault_gap: float = 100.0
     snapshot_every: int = 0
+    p_policy_fails: float = 0.0
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -128,6 +130,7 @@ def random_schedule(seed: int) -> Schedule:
         max_faults=0 if is_calm else rng.choice((1, 4, 12)),
         fault_gap=rng.choice((20.0, 100.0)),
         snapshot_every=rng.choice((0, 0, 0, 20)),
+        p_policy_fails=rng.choice((0.0, 0.0, 0.3)),
     )
 
 
