@@ -141,7 +141,8 @@ class _Books:
                 "reference_designs": record.references, "proposed": self._proposed.get(record.id),
                 "checked": self._checked.get(record.id),
             }  # fmt: skip
-            for scale, fitness in self._tree.ratings.fitness(record.id).items():  # the highest is the last
+            fitnesses = self._tree.ratings.fitness(record.inherited_from or record.id)
+            for scale, fitness in fitnesses.items():  # the highest is the last
                 row |= {"best_scale": scale, "fitness": fitness.value}
                 row |= {"fitness_low": fitness.low, "fitness_high": fitness.high}
             row |= {f"step_{name}": value for name, value in record.steps.items()}

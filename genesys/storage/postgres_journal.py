@@ -105,7 +105,11 @@ class PostgresJournal(SqlJournal):
                 f"Cannot use the journal {self.place}: {_said(error)}. Grant this user what it lacks."
             ) from error
         except psycopg.Error as error:
-            kind = ConnectionLost if self._db.closed else TransientError
+            # what breaks in the middle of several rows is an error of the client's, before the connection counts as closed
+            is_broken = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+            if is_broken:
+                self._db.close()
+            kind = ConnectionLost if is_broken or self._db.closed else TransientError
             raise kind(f"Cannot use the journal {self.place}: {_said(error)}. Try again.") from error
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Rows:

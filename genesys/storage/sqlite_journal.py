@@ -13,12 +13,14 @@ from genesys.errors import ConfigError
 from genesys.storage.sql_journal import Mode, Rows, SqlJournal
 
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY, time REAL NOT NULL, event TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS blobs (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, state TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS writer (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL);
 INSERT OR IGNORE INTO writer VALUES (1, 0);
+COMMIT;
 """
 
 
@@ -38,6 +40,9 @@ class SqliteJournal(SqlJournal):
         uri = path.absolute().as_uri()
         if mode == "reader":
             self._db = _connect(f"{uri}?mode=ro", path, any_thread)
+            if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'writer'"):
+                self._db = _connect("file::memory:", path, any_thread)  # its writer was killed before it wrote anything
+                self._db.executescript(_SCHEMA)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _connect(uri, path, any_thread)

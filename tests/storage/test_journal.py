@@ -67,3 +67,13 @@ def test_a_damaged_blob_is_noticed(tmp_path: Path) -> None:
         db.execute("UPDATE blobs SET data = ?", (zlib.compress(b"other"),))
     with pytest.raises(BlobError, match="no longer match its name"):
         journal.blob(content_hash(b"program"))
+
+
+def test_a_journal_whose_writer_was_killed_before_its_tables_stood_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    db.close()
+    reader = SqliteJournal(path, mode="reader")
+    assert reader.last_seq == 0 and list(reader.read()) == [] and reader.load_snapshot() is None
+    assert SqliteJournal(path).append(some_events(), expected_seq=0) == len(some_events())
