@@ -113,8 +113,10 @@ def test_what_nobody_clears_the_bar_for_goes_to_the_best_or_to_nobody() -> None:
     )
     ended = start(tree, Hurdle(leftover="unspent"))
     assert ended == Finished(
-        reason="no design that waits clears the bar: the reference's fitness +0; the quota left at middle stays unspent"
+        reason="no design that waits clears the bar: the reference's fitness; the quota left at middle stays unspent"
     )
+    higher = start(tree, Hurdle(margin=5.0, leftover="unspent"))
+    assert isinstance(higher, Finished) and "the bar: 5 above the reference's fitness;" in higher.reason
 
 
 def test_a_declined_rung_does_not_hold_up_those_above_it() -> None:

@@ -70,7 +70,8 @@ class Hurdle:
 
     def _bar_text(self) -> str:
         if self.quantile is None:
-            return f"the reference's fitness {self.margin:+g}"
+            margin = f"{abs(self.margin):g} {'above' if self.margin > 0 else 'below'} " if self.margin else ""
+            return f"{margin}the reference's fitness"
         return f"the {self.quantile:.0%} quantile of its rung"
 
     def standing(self, population: Population, view: DesignView, scale: str) -> str:
