@@ -1,10 +1,11 @@
-"""Who is compared on the table: the built-in strategies, and baselines without them."""
+"""Who is compared on the table: the built-in strategies, baselines without them, and strategies of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from genesys.errors import ConfigError
 from genesys.evolution.operators import with_adaptive_rates
 from genesys.evolution.promotion import PROMOTIONS, PromotionStrategy, resolve_promotion
 from genesys.evolution.selection import SELECTIONS, OperatorRates, SelectionStrategy, resolve_selection
@@ -24,35 +25,70 @@ class Contestant:
     has_ladder: bool = True
 
 
+def default_selection() -> str:
+    """The name of the selection strategy of a run that names none."""
+    default = type(resolve_selection())
+    return next(name for name, kind in SELECTIONS.items() if kind is default)
+
+
 def contestants() -> tuple[Contestant, ...]:
     """Independent draws, no ladder at all, and every built-in strategy: selections under the default promotion, and
     promotions and adaptive operators under the default selection."""
-
-    def by_lot() -> SelectionStrategy:
-        return resolve_selection("random", {"rates": SCRATCH_ONLY})
-
-    def selecting(name: str) -> Callable[[], SelectionStrategy]:
-        return lambda: resolve_selection(name, {"rates": RATES})
-
-    default = type(resolve_selection())
-    default_name = next(name for name, kind in SELECTIONS.items() if kind is default)
-    default_promotion = type(resolve_promotion())
+    default, default_promotion = default_selection(), type(resolve_promotion())
     return (
-        Contestant(name="iid", selection=by_lot),
-        Contestant(name="iid, no ladder", selection=by_lot, has_ladder=False),
-        Contestant(name=f"{default_name}, no ladder", selection=selecting(default_name), has_ladder=False),
+        Contestant(name="iid", selection=_by_lot),
+        Contestant(name="iid, no ladder", selection=_by_lot, has_ladder=False),
+        Contestant(name=f"{default}, no ladder", selection=_selecting(default), has_ladder=False),
         Contestant(
-            name=f"{default_name}, adaptive operators",
-            selection=lambda: with_adaptive_rates(selecting(default_name)()),
+            name=f"{default}, adaptive operators", selection=lambda: with_adaptive_rates(_selecting(default)())
         ),
-        *(Contestant(name=name, selection=selecting(name)) for name in sorted(SELECTIONS)),
+        *(Contestant(name=name, selection=_selecting(name)) for name in sorted(SELECTIONS)),
         *(
-            Contestant(
-                name=f"{default_name}, promotion {name}",
-                selection=selecting(default_name),
-                promotion=lambda name=name: resolve_promotion(name),  # type: ignore[misc]
-            )
+            contestant(default, name)
             for name, kind in sorted(PROMOTIONS.items())
             if kind is not default_promotion
         ),
-    )
+    )  # fmt: skip
+
+
+def contestant(selection: str = "", promotion: str = "") -> Contestant:
+    """Strategies by name or `module:Class`, the default for "".
+
+    Raises:
+        ConfigError: There is no such strategy.
+    """
+    selection = selection or default_selection()
+    selecting = _selecting(selection)
+
+    def promoting() -> PromotionStrategy:
+        return resolve_promotion(promotion) if promotion else resolve_promotion()
+
+    selecting(), promoting()  # mistakes at the door
+    name = f"{selection}, promotion {promotion}" if promotion else selection
+    return Contestant(name=name, selection=selecting, promotion=promoting)
+
+
+def challengers(selections: Sequence[str], promotions: Sequence[str]) -> tuple[Contestant, ...]:
+    """Each of these selections under each of these promotions, beside independent draws, parents by lot and the defaults.
+
+    Raises:
+        ConfigError: There is no such strategy.
+    """
+    known = {each.name: each for each in contestants()}
+    baselines = (known["iid"], known["random"], known[default_selection()])
+    own = (contestant(s, p) for s in selections or ("",) for p in promotions or ("",))
+    return tuple({each.name: each for each in (*baselines, *own)}.values())
+
+
+def _by_lot() -> SelectionStrategy:
+    return resolve_selection("random", {"rates": SCRATCH_ONLY})
+
+
+def _selecting(name: str) -> Callable[[], SelectionStrategy]:
+    def make() -> SelectionStrategy:
+        try:
+            return resolve_selection(name, {"rates": RATES})
+        except ConfigError:
+            return resolve_selection(name)  # one of somebody's own, which draws its operators itself
+
+    return make

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from random import Random
 from statistics import fmean
 
@@ -67,9 +67,8 @@ def landscape(rows: Sequence[Row], alphabet: str, *, n_rungs: int, n_seeds: int)
     Raises:
         ValueError: The reference is not whole yet.
     """
-    by_key = {row.key: row for row in rows if alphabet in row.alphabets}
-    firsts = {row.design: row for row in by_key.values()}
-    whole = {design: runs for design in firsts if (runs := _runs(by_key, design, n_rungs, n_seeds))}
+    firsts = {row.design: row for row in rows if alphabet in row.alphabets}
+    whole = _whole(rows, alphabet, n_rungs, n_seeds)
     if len(whole.get(REFERENCE, ())) < n_rungs:
         raise ValueError(f"Cannot lay out alphabet {alphabet!r}: its reference lacks rows on {n_rungs} rungs.")
     reference = [row.metrics for row in whole[REFERENCE][-1]]
@@ -84,6 +83,30 @@ def landscape(rows: Sequence[Row], alphabet: str, *, n_rungs: int, n_seeds: int)
             id=design, name=row.name, tree=UnitTree.from_json(json.loads(row.tree)), runs=runs, value=value
         )  # fmt: skip
     return Landscape(alphabet, places, _distances(places), n_rungs, n_seeds)
+
+
+def extent(rows: Sequence[Row], alphabets: Sequence[str]) -> tuple[int, int]:
+    """The most rungs and training seeds at which half of each alphabet's designs are whole, the reference among them.
+
+    Returns:
+        Rungs and seeds; more rungs go before more seeds. (1, 1) where there is not even that.
+    """
+    n_rungs, n_seeds = (1 + max((getattr(row, axis) for row in rows), default=0) for axis in ("rung", "seed"))
+    sizes = sorted(product(range(1, n_rungs + 1), range(1, n_seeds + 1)), key=lambda size: (size[0] * size[1], size[0]))
+    designs = {a: {row.design for row in rows if a in row.alphabets} for a in alphabets}
+
+    def is_filled(alphabet: str, size: tuple[int, int]) -> bool:
+        whole = _whole(rows, alphabet, *size)
+        return len(whole.get(REFERENCE, ())) == size[0] and 2 * len(whole) >= len(designs[alphabet])
+
+    return next((size for size in reversed(sizes) if all(is_filled(a, size) for a in alphabets)), (1, 1))
+
+
+def _whole(rows: Sequence[Row], alphabet: str, n_rungs: int, n_seeds: int) -> dict[str, tuple[tuple[Row, ...], ...]]:
+    """The runs of an alphabet's designs that are whole."""
+    by_key = {row.key: row for row in rows if alphabet in row.alphabets}
+    designs = dict.fromkeys(row.design for row in by_key.values())
+    return {design: runs for design in designs if (runs := _runs(by_key, design, n_rungs, n_seeds))}
 
 
 def _runs(

@@ -1,6 +1,7 @@
 """The evolution replayed on the table: real books, ladder and strategies; verifications looked up, time virtual.
 
     python -m benchmarks.table.replay
+    python -m benchmarks.table.replay --selection my_strategies:LeastUsed       # one's own, beside the baselines
 
 A child is a design of the table that was not drawn yet: for a mutation one of the few nearest to its parent, for a crossover
 to both parents together, from scratch any. So a strategy can only gain from parents if near designs are alike in value. A
@@ -18,15 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from benchmarks.table.contestants import Contestant, contestants
+from benchmarks.table.contestants import Contestant, challengers, contestants
 from benchmarks.table.designs import ALPHABETS
-from benchmarks.table.landscape import REFERENCE, RULE, Landscape, Place, landscape
+from benchmarks.table.landscape import REFERENCE, RULE, Landscape, Place, extent, landscape
 from benchmarks.table.rows import TABLE, Row, read_rows
+from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import (
     DesignImplemented,
     DesignProposed,
     LeaseGranted,
+    PolicyFailed,
     RunStarted,
     VerificationFailed,
     VerificationRecorded,
@@ -73,7 +76,7 @@ class Replay:
         cost: Cost = COSTS["flops"], n_verifiers: int = 4,
     ) -> None:  # fmt: skip
         self._land, self._seed, self._budget, self._cost, self._n = land, seed, budget, cost, n_verifiers
-        self._selection, self._promotion = contestant.selection(), contestant.promotion()
+        self._name, self._selection, self._promotion = contestant.name, contestant.selection(), contestant.promotion()
         self._rng = Random(f"{seed}")
         self._rungs = tuple(range(land.n_rungs)) if contestant.has_ladder else (land.n_rungs - 1,)
         quotas = quotas if contestant.has_ladder else (len(land.places),)
@@ -85,13 +88,19 @@ class Replay:
         self._add(land.places[REFERENCE], Selection(operator="scratch", parents=()))
 
     def run(self) -> Curve:
-        """Run it to its end."""
+        """Run it to its end.
+
+        Raises:
+            ConfigError: A strategy failed; in a run a choice by lot would have stood in for it.
+        """
         now = spent = 0.0
         costs, values = [0.0], [self._leader()]
         while spent < self._budget:
             while self._undrawn and not len(self.tree.waiting(self.tree.scales[0])):
                 self._propose()
-            match decide(self.tree, self._promotion, self._rng, proposals_open=bool(self._undrawn)):
+            decision = decide(self.tree, self._promotion, self._rng, proposals_open=bool(self._undrawn))
+            self._require(getattr(decision, "failure", None))
+            match decision:
                 case Finished():
                     break
                 case Verify() as verify if len(self._running) < self._n:
@@ -105,10 +114,17 @@ class Replay:
 
     def _propose(self) -> None:
         chosen, failure = select_safely(self._selection, self.tree.population(), self._rng)
-        assert failure is None, f"a strategy failed: {failure}"
+        self._require(failure)
         drawn = child(self._land, sorted(self._undrawn), chosen, self._rng)
         self._undrawn.discard(drawn)
         self._add(self._land.places[drawn], chosen)
+
+    def _require(self, failure: PolicyFailed | None) -> None:
+        """Make sure that what is measured is the strategy, not its replacement."""
+        if failure is not None:
+            raise ConfigError(
+                f"Cannot replay {self._name!r}: {failure.policy} strategy {failure.strategy} failed ({failure.reason})."
+            )
 
     def _add(self, place: Place, chosen: Selection) -> None:
         is_seed = place.id == REFERENCE
@@ -177,9 +193,9 @@ def budget_of(land: Landscape, quotas: Sequence[int], cost: Cost) -> float:
 
 
 def replay_all(
-    land: Landscape, *, n_seeds: int = 40, cost: str = "flops", n_verifiers: int = 4
+    land: Landscape, compared: Sequence[Contestant], *, n_seeds: int = 40, cost: str = "flops", n_verifiers: int = 4
 ) -> dict[str, tuple[Curve, ...]]:
-    """Curves of every contestant, one a seed; equal seeds of different contestants see the same chance results."""
+    """Curves of each contestant, one a seed; equal seeds of different contestants see the same chance results."""
     quotas = quotas_of(land)
     budget = budget_of(land, quotas, COSTS[cost])
     return {
@@ -189,7 +205,7 @@ def replay_all(
             ).run()
             for seed in range(n_seeds)
         )
-        for contestant in contestants()
+        for contestant in compared
     }
 
 
@@ -198,24 +214,36 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--rungs", type=int, default=2)
-    parser.add_argument("--training-seeds", type=int, default=2)
+    parser.add_argument("--rungs", type=int, help="the most that the table has by default")
+    parser.add_argument("--training-seeds", type=int, help="likewise")
+    for kind in ("selection", "promotion"):
+        parser.add_argument(
+            f"--{kind}", action="append", default=[], metavar="NAME_OR_MODULE:CLASS",
+            help="strategy to compare with the baselines, may be repeated; all built-in ones by default",
+        )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=40, help="replays of each strategy")
     parser.add_argument("--verifiers", type=int, default=4)
     parser.add_argument("--cost", choices=tuple(COSTS), default="flops")
     parser.add_argument("--out", type=Path, help="folder for table.md and table.svg, such as docs; none by default")
     arguments = parser.parse_args()
     rows, started = read_rows(arguments.table), time.monotonic()
+    n_rungs, n_seeds = extent(rows, ALPHABETS)
+    n_rungs, n_seeds = arguments.rungs or n_rungs, arguments.training_seeds or n_seeds
     try:
-        lands = [landscape(rows, a, n_rungs=arguments.rungs, n_seeds=arguments.training_seeds) for a in ALPHABETS]
+        lands = [landscape(rows, a, n_rungs=n_rungs, n_seeds=n_seeds) for a in ALPHABETS]
     except ValueError as error:
         parser.error(f"{error} The table has {len(rows)} rows; try fewer --rungs or --training-seeds.")
-    curves = {
-        land.alphabet: replay_all(
-            land, n_seeds=arguments.seeds, cost=arguments.cost, n_verifiers=arguments.verifiers
-        )
-        for land in lands
-    }  # fmt: skip
+    named = arguments.selection or arguments.promotion
+    try:
+        compared = challengers(arguments.selection, arguments.promotion) if named else contestants()
+        curves = {
+            land.alphabet: replay_all(
+                land, compared, n_seeds=arguments.seeds, cost=arguments.cost, n_verifiers=arguments.verifiers
+            )
+            for land in lands
+        }  # fmt: skip
+    except ConfigError as error:
+        parser.error(str(error))
     n_replays = sum(len(found) for by_name in curves.values() for found in by_name.values())
     print(f"{n_replays} replays in {time.monotonic() - started:.1f} s", file=sys.stderr)
     print(write_report(lands, curves, cost=arguments.cost, out=arguments.out))

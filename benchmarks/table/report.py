@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
+from benchmarks.table.contestants import default_selection
 from benchmarks.table.landscape import Landscape, decision_accuracy, smoothness
 from benchmarks.table.replay import COSTS, Curve, budget_of, quotas_of
 from genesys.evolution.selection import SELECTIONS
@@ -100,6 +101,17 @@ def winner(lines: Mapping[str, Sequence[Line]]) -> str:
     return min(regret, key=regret.__getitem__) if regret else RANDOM
 
 
+def conclusion(lines: Mapping[str, Sequence[Line]], *, n_rungs: int, n_seeds: int) -> str:
+    """What the table says about the default, once it has two rungs and two training seeds."""
+    default = f"`{default_selection()}`"
+    if min(n_rungs, n_seeds) < 2:
+        rungs, seeds = (
+            f"{n} {what}s" if n > 1 else f"one {what}" for n, what in ((n_rungs, "rung"), (n_seeds, "seed"))
+        )
+        return f"{rungs.capitalize()}, {seeds}: no ground for a default yet; {default} stays."
+    return f"Selection strategy that wins: `{winner(lines)}`. The default is {default}."
+
+
 def verdict(lines: Sequence[Line]) -> str:
     """What an alphabet says, in a sentence or two."""
     iid, lot = (", ".join(ln.name for ln in lines if getattr(ln, gain).low > 0) for gain in ("gain", "over_random"))
@@ -117,7 +129,8 @@ def write_report(lands: Sequence[Landscape], curves: Curves, *, cost: str, out: 
     if len(lands) == 2:
         tau = concordance(*lines.values())
         parts.append(f"Kendall's tau of the two rankings: {tau:.2f} (1 the same order, 0 none).")
-    parts.append(f"Selection strategy that wins: `{winner(lines)}`.")
+    if all(set(SELECTIONS) <= curves[land.alphabet].keys() for land in lands):
+        parts.append(conclusion(lines, n_rungs=lands[0].n_rungs, n_seeds=lands[0].n_seeds))
     text = "\n\n".join(parts) + "\n"
     if out is not None:
         _insert(out / "table.md", text)

@@ -10,11 +10,11 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.table.contestants import contestants
+from benchmarks.table.contestants import challengers, contestants
 from benchmarks.table.designs import ALPHABETS, SLOT, Alphabet, read_designs, starting_designs, write_designs
-from benchmarks.table.landscape import decision_accuracy, landscape, smoothness
-from benchmarks.table.replay import COSTS, Replay, budget_of, child, quotas_of
-from benchmarks.table.report import Line, concordance, estimate, plot, summarise, winner, write_report
+from benchmarks.table.landscape import decision_accuracy, extent, landscape, smoothness
+from benchmarks.table.replay import COSTS, Replay, budget_of, child, quotas_of, replay_all
+from benchmarks.table.report import Line, conclusion, concordance, estimate, plot, summarise, winner, write_report
 from benchmarks.table.rows import read_rows, thinned, write_rows
 from benchmarks.table.train import SCALES, Filling, check_rows, plan
 from genesys.errors import ConfigError
@@ -140,6 +140,67 @@ def test_designs_without_all_their_rows_are_left_out_and_the_reference_may_not_b
         landscape([row for row in rows if row.design != GPT], "full", n_rungs=2, n_seeds=2)
 
 
+def test_the_extent_of_a_table_is_where_half_of_its_designs_are_whole() -> None:
+    designs = [*made_up_designs("full", 8), *made_up_designs("mixers", 8)[1:]]
+    rows = synthetic_rows(designs)
+    order = [design.id for design in designs]
+    rows.sort(key=lambda row: (row.seed, row.rung, order.index(row.design)))  # as the table is filled
+
+    def after(n: int) -> tuple[int, int]:
+        return extent(rows[:n], ALPHABETS)
+
+    assert [after(n) for n in (0, 15, 15 + 10)] == [(1, 1)] * 3, "half of `full` alone"
+    assert [after(n) for n in (15 + 11, 45, 55, 60)] == [(2, 1), (2, 1), (2, 1), (2, 2)]
+    without = [row for row in rows if not (row.design == GPT and row.rung == 1)]
+    assert extent(without, ALPHABETS) == (1, 2), "no more than the reference has"
+
+
+OWN = """
+class Scratch:
+    def select(self, population, *, rng):
+        from genesys.evolution.selection import Selection
+        return Selection(operator="scratch", parents=())
+
+class Boom:
+    def select(self, population, *, rng):
+        raise KeyError("oops")
+
+class Stubborn:
+    def promote(self, population, openings, *, rng):
+        raise KeyError("no")
+"""
+
+
+def test_strategies_of_ones_own_are_compared_with_the_baselines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_of_table.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = challengers(["own_of_table:Scratch", "ucb", "random"], [])
+    assert [c.name for c in found] == ["iid", "random", "quadrant", "own_of_table:Scratch", "ucb"]
+    assert [c.name for c in challengers([], ["hurdle", "own_of_table:Stubborn"])][3:] == [
+        "quadrant, promotion hurdle", "quadrant, promotion own_of_table:Stubborn",
+    ]  # fmt: skip
+    land = landscape(synthetic_rows(made_up_designs("full", 10)), "full", n_rungs=2, n_seeds=2)
+    curves = replay_all(land, found, n_seeds=2)
+    assert {line.name for line in summarise(land, curves, "flops")} == {c.name for c in found}
+    assert [curve.costs[-1] > 0 for curve in curves["own_of_table:Scratch"]] == [True, True]
+
+
+def test_a_strategy_that_fails_is_refused_rather_than_measured_by_its_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_of_table.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    land = landscape(synthetic_rows(made_up_designs("full", 10)), "full", n_rungs=2, n_seeds=2)
+    with pytest.raises(ConfigError, match=r"Cannot replay 'own_of_table:Boom': .*Boom failed \(KeyError: 'oops'\)"):
+        replay_all(land, challengers(["own_of_table:Boom"], [])[3:], n_seeds=1)
+    with pytest.raises(ConfigError, match=r"promotion strategy Stubborn failed \(KeyError: 'no'\)"):
+        replay_all(land, challengers([], ["own_of_table:Stubborn"])[3:], n_seeds=1)
+    with pytest.raises(ConfigError, match="Cannot use selection strategy 'own_of_table:None_such'"):
+        challengers(["own_of_table:None_such"], [])
+
+
 def test_a_child_is_near_its_parents() -> None:
     land = landscape(synthetic_rows(made_up_designs("full", 20)), "full", n_rungs=2, n_seeds=2)
     ids, rng = sorted(land.places), Random(0)
@@ -233,3 +294,7 @@ def test_a_winner_beats_parents_by_lot_in_every_alphabet_or_random_is_shipped() 
     assert winner({"full": full}) == "greedy"
     assert winner({"full": full, "mixers": [line("greedy", 0.3, -0.1), line("ucb", 0.2, 0.1)]}) == "ucb"
     assert winner({"full": full, "mixers": [line("greedy", 0.3, 0.0), line("ucb", 0.2, -0.1)]}) == "random"
+    said = [conclusion({"full": full}, n_rungs=r, n_seeds=s) for r, s in ((1, 1), (2, 1), (2, 2))]
+    assert said[0] == "One rung, one seed: no ground for a default yet; `quadrant` stays."
+    assert said[1].startswith("2 rungs, one seed: no ground")
+    assert said[2] == "Selection strategy that wins: `greedy`. The default is `quadrant`."
