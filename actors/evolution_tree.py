@@ -22,9 +22,11 @@ from genesys.evolution.events import (
     DesignProposed,
     Event,
     ProposalFailed,
+    RunResumed,
     RunStarted,
     VerificationFailed,
     VerificationRecorded,
+    n_failed_in_a_row,
 )
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.operators import Focus, adaptive_focus, known_twin, with_adaptive_rates
@@ -84,7 +86,7 @@ class EvolutionTree(Batched):
         self._forms = {record.normal_form: record.id for record in self._tree}  # those in the making, too
         self._claimed_forms: dict[str, str] = {}  # by design
         self._in_hand: set[str] = set()  # designers with a proposal in the making
-        self._failed_in_a_row = 0
+        self._failed_in_a_row = n_failed_in_a_row(self._recent)
         self._metrics = _TreeMetrics()
 
     def __repr__(self) -> str:
@@ -95,6 +97,8 @@ class EvolutionTree(Batched):
     async def append(self, event: Event) -> Appended:
         """Take in one event, if the books allow it; repeating a settled one is accepted and changes nothing."""
         accepted, reason = await self._record((event,))
+        if accepted and isinstance(event, RunResumed):
+            self._failed_in_a_row = 0
         return Appended(accepted=accepted, reason=reason)
 
     async def settle(self, outcome: Outcome) -> Appended:

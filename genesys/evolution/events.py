@@ -6,7 +6,7 @@ that old journals replay. Programs, reports and traces are blobs, named by the S
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -256,6 +256,16 @@ _LISTED = {
     for cls in EVENT_TYPES.values()
     if (names := tuple(f.name for f in fields(cls) if str(f.type).startswith("tuple")))
 }
+
+
+def n_failed_in_a_row(events: Sequence[Event]) -> int:
+    """How many proposals, the last ones, gave nothing new since a driver last took the run up."""
+    n = 0
+    for event in reversed(events):
+        if isinstance(event, DesignImplemented | RunResumed):
+            break
+        n += isinstance(event, ProposalFailed | DesignRejected | DesignTwinned)
+    return n
 
 
 def event_to_json(event: Event) -> dict[str, Any]:

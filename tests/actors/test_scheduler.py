@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from actors.budget_scheduler import BudgetScheduler, SchedulerSettings
 from actors.evolution_tree import EvolutionTree
-from actors.messages import Submission, VerifyTask
+from actors.messages import Done, Submission, VerifyTask
 from genesys.config import RunConfig
 from genesys.errors import TransientError
 from genesys.evolution.events import (
@@ -20,6 +21,8 @@ from genesys.evolution.events import (
     DesignProposed,
     Event,
     LeaseGranted,
+    ProposalFailed,
+    RunResumed,
     VerificationFailed,
     VerificationRecorded,
 )
@@ -112,6 +115,18 @@ async def test_parents_results_outlive_a_replicate_that_failed(tmp_path: Path) -
     assert (await tree.append(failed)).accepted
     parent = await tree._parent(tree._tree.population().get("a"))
     assert parent.metrics == {scale: metrics_for(0.5)}
+
+
+async def test_failed_proposals_in_a_row_are_counted_over_a_restart_until_the_run_is_resumed(tmp_path: Path) -> None:
+    world = await started(tmp_path / "run")
+    for _ in range(3):
+        failed = ProposalFailed(designer="D", operator="mutation", reason="nothing new")
+        await world.tree.submit(Submission(events=(failed,)))
+    settings = replace(world.tree._target._settings, max_failed_proposals=3)
+    again = EvolutionTree(settings, objects=world.objects)  # type: ignore[arg-type]
+    assert (await again.next_task("D")) == Done(reason="3 proposals in a row gave nothing new")
+    await again.append(RunResumed(reason="resumed"))
+    assert not isinstance(await again.next_task("D"), Done)
 
 
 async def test_a_snapshot_that_cannot_be_kept_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,14 @@ def test_tournament_prefers_the_fitter() -> None:
     assert sum(shares) / len(shares) < 0.2
 
 
+def test_tied_contestants_win_tournaments_alike() -> None:
+    population, rng = make_population(40, tied=True), Random(0)
+    strategy = Tournament(size=4, rates=PLAIN)
+    drawn = [p for _ in range(400) for p in strategy.select(population, rng=rng).parents]
+    most = max(drawn.count(design) for design in set(drawn))
+    assert most <= 3 * len(drawn) / 40, f"one of 40 equal designs won {most} of {len(drawn)}"
+
+
 def test_ageing_draws_from_the_youngest_only() -> None:
     population, rng = make_population(60), Random(0)
     strategy = RegularizedEvolution(

@@ -48,6 +48,7 @@ class Auditor:
         self._spent = dict.fromkeys(("runs", "tokens", "gpu_seconds"), 0.0)
         self._set_aside = dict(self._spent)
         self._designs: set[str] = set()
+        self._sound: set[str] = set()
         self._is_closed = False
 
     def saw(self, event: ev.Event) -> None:
@@ -64,6 +65,8 @@ class Auditor:
                 _must(event.design not in self._designs, f"{event.design} was proposed twice")
                 _must(self._designs.issuperset(event.parents), f"{event.design} has parents that nobody knows")
                 self._designs.add(event.design)
+            case ev.DesignImplemented():
+                self._sound.add(event.design)
             case ev.LeaseGranted():
                 self._granted(event)
             case ev.LeaseRefunded() | ev.VerificationRecorded() | ev.VerificationFailed():
@@ -79,6 +82,7 @@ class Auditor:
         key, account = (event.design, event.scale, event.seed), (event.scale, event.seed == 0)
         _must(not self._is_closed, f"lease {event.lease} was granted though no new work may start")
         _must(event.lease > self._last_lease, f"lease {event.lease} came after lease {self._last_lease}")
+        _must(event.design in self._sound, f"{event.design} was leased though it did not pass its check, or is a twin")
         _must(key not in self.commits and key not in self._failed, f"{key} was leased though it has ended")
         self._last_lease, self.leases[event.lease] = event.lease, event
         out = sum((lease.design, lease.scale, lease.seed) == key for lease in self.leases.values())
@@ -159,7 +163,7 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
         tree.ledger.is_spent() == tree.finished.startswith("every quota is spent"), f"it ended with {tree.finished!r}"
     )
     bottom = tree.ledger.account(tree.scales[0])
-    gave_up = schedule.is_closed or _n_failed_last(disk.entries) >= schedule.max_failed
+    gave_up = schedule.is_closed or ev.n_failed_in_a_row([entry.event for entry in disk.entries]) >= schedule.max_failed
     capped = "cap of" in tree.finished
     _must(not bottom.left or gave_up or capped, f"{bottom.left} designs short, it ended with {tree.finished!r}")
     idle = _could_climb(tree)
@@ -169,16 +173,6 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
     promotion = resolve_promotion(schedule.promotion)
     further = decide(tree, promotion, Random(0), proposals_open=False)
     _must(isinstance(further, Finished), f"it ended with more to do: {further}")
-
-
-def _n_failed_last(entries: Sequence[Entry]) -> int:
-    """How many proposals in a row, the last ones, gave nothing new."""
-    n = 0
-    for entry in reversed(entries):
-        if isinstance(entry.event, ev.DesignImplemented):
-            break
-        n += isinstance(entry.event, ev.ProposalFailed | ev.DesignRejected | ev.DesignTwinned)
-    return n
 
 
 def _could_climb(tree: EvolutionTree) -> list[tuple[str, str]]:

@@ -12,9 +12,11 @@ from genesys.evolution.events import (
     DesignProposed,
     Event,
     ProposalFailed,
+    RunResumed,
     RunStarted,
     VerificationFailed,
     VerificationRecorded,
+    n_failed_in_a_row,
 )
 from genesys.evolution.fitness import RelativeFitness
 from genesys.evolution.selection import resolve_selection, select_safely
@@ -51,7 +53,7 @@ class Keeper:
         self._failure: GenesysError | None = None
         self._claims: dict[str, str] = {}
         self._in_hand: dict[str, None] = {}
-        self._failed_in_a_row = 0
+        self._failed_in_a_row = n_failed_in_a_row(self._recent)
         self._on_told, self._on_durable = on_told, on_durable
 
     # --- the books -----------------------------------------------------------------------------------------
@@ -59,6 +61,8 @@ class Keeper:
     async def append(self, event: Event, blobs: tuple[bytes, ...] = ()) -> Appended:
         """Take in one event, if the books allow it; also how a verifier settles a lease, with its report."""
         accepted, reason = await self._record((event,), blobs)
+        if accepted and isinstance(event, RunResumed):
+            self._failed_in_a_row = 0
         return Appended(accepted, reason)
 
     async def news(self, since: int) -> tuple[Event, ...]:
