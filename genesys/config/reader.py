@@ -11,6 +11,8 @@ from genesys.errors import ConfigError, suggest
 
 T = TypeVar("T")
 
+_SCALARS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
 
 def read(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """Build a dataclass from a mapping, checking keys and types on the way.
@@ -67,13 +69,23 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in choices:
         return None
     candidates = [c for c in choices if c is not type(None)]
+    if len(candidates) == 1:
+        return _convert(candidates[0], value, where)
     for candidate in candidates:
         try:
             return _convert(candidate, value, where)
         except ConfigError:
-            if candidate is candidates[-1]:
+            if _is_alike(candidate, value):  # what is wrong is inside
                 raise
-    raise _wrong(where, value, "something")
+    raise _wrong(where, value, " or ".join(map(_described, candidates)))
+
+
+def _is_alike(hint: Any, value: Any) -> bool:
+    return isinstance(value, (list, tuple) if get_origin(hint) is tuple else Mapping) and hint not in _SCALARS
+
+
+def _described(hint: Any) -> str:
+    return _SCALARS.get(hint) or ("a list" if get_origin(hint) is tuple else "a mapping")
 
 
 def _convert_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -92,8 +104,7 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
             raise _wrong(where, value, "a number") from None
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    raise _wrong(where, value, names.get(hint, str(hint)))
+    raise _wrong(where, value, _SCALARS.get(hint, str(hint)))
 
 
 def _wrong(where: str, value: Any, expected: str) -> ConfigError:

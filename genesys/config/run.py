@@ -199,6 +199,10 @@ class RunConfig:
                 raise ConfigError(
                     f"Cannot use seed {name!r}: expected {', '.join(SEED_NAMES)}.{suggest(name, SEED_NAMES)}"
                 )
+            if self.seeds.count(name) > 1:
+                raise ConfigError(
+                    f"Cannot use seed {name!r} {self.seeds.count(name)} times; expected once. Drop the others."
+                )
         for name, value in {
             "designers.n": self.designers.n,
             "designers.ahead": self.designers.ahead,
@@ -213,13 +217,16 @@ class RunConfig:
             raise ConfigError(f"Cannot give a job {self.verifiers.memory_mb} MiB of memory; expected 0 or more.")
         if not self.verifiers.gpus_per_verification >= 0:
             raise ConfigError(f"Cannot reserve {self.verifiers.gpus_per_verification} GPUs; expected 0 or more.")
-        scales = self.resolved_ladder().names
+        ladder = self.resolved_ladder()
+        scales = ladder.names
+        if not ladder.quotas[0]:
+            raise ConfigError(f"Cannot run with quota 0 at {scales[0]}; expected at least 1.")
         for name, n in self.training_seeds.items():
             if name not in scales:
                 raise ConfigError(
-                    f"Cannot use training_seeds of scale {name!r}: the ladder has {', '.join(scales)}.{suggest(name, scales)}"
+                    f"Cannot use training_seeds of scale {name!r}: the ladder has {', '.join(scales)}.{suggest(str(name), scales)}"
                 )
-            if not isinstance(n, int) or n < 1:
+            if not isinstance(n, int) or isinstance(n, bool) or n < 1:
                 raise ConfigError(f"Cannot train with {n!r} seeds at scale {name!r}; expected a whole number from 1.")
         self._check_budget()
 
@@ -233,10 +240,19 @@ class RunConfig:
                 )
         scale, cost = next(iter(self.run_costs().items()))
         if shortage := Budget(self.budget.caps()).shortage(cost):
+            takes = f"{cost.n_tokens:,} tokens"
+            advice = f"Raise budget.tokens to {cost.n_tokens:,} or more."
+            if "runs" in shortage:
+                takes, advice = "1 run", "Raise budget.runs to 1 or more."
+            elif "tokens" not in shortage:
+                takes = (
+                    f"{cost.gpu_seconds / HOUR_S:.3g} GPU-hours (verifiers.deadline_s on "
+                    f"{self.verifiers.gpus_per_verification:g} GPUs)"
+                )
+                advice = "Raise the cap, or lower verifiers.deadline_s."
             raise ConfigError(
                 f"Cannot run under the budget: {shortage} leaves no room for a single run at {scale}, which may take "
-                f"{cost.n_tokens:,} tokens and {cost.gpu_seconds / HOUR_S:.3g} GPU-hours (verifiers.deadline_s on "
-                f"{self.verifiers.gpus_per_verification:g} GPUs). Raise the cap, or lower verifiers.deadline_s."
+                f"{takes}. {advice}"
             )
 
     def run_costs(self) -> dict[str, Cost]:

@@ -140,7 +140,7 @@ class Budget:
             return ""
         runs, n_tokens, gpu_us = map(sum, zip(self.spent, self.reserved, cost, strict=True))
         if caps.runs is not None and runs > caps.runs:
-            return f"the cap of {caps.runs:,} runs"
+            return f"the cap of {caps.runs:,} run{'s' * (caps.runs != 1)}"
         if caps.tokens is not None and n_tokens > caps.tokens:
             return f"the cap of {caps.tokens:,} tokens"
         if caps.gpu_seconds is not None and gpu_us > caps.gpu_seconds * _US:

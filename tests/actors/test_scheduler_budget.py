@@ -157,7 +157,7 @@ def test_a_scheduler_that_is_told_of_a_cap_answers_done(tmp_path: Path) -> None:
         await world.designer.design(await world.tree.next_task("Designer-1"))
         await world.verifier.verify(await world.scheduler.lease("Verifier-1", True))
         end = await world.scheduler.lease("Verifier-1", True)
-        assert isinstance(end, Done) and "cap of 1 runs" in end.reason
+        assert isinstance(end, Done) and "cap of 1 run leaves" in end.reason
 
     asyncio.run(work())
 

@@ -44,6 +44,20 @@ def test_defaults_make_a_run() -> None:
         ({"ladder": [{"name": "a", "d_model": 8}]}, r"Cannot do without key 'ladder\[0\]\.n_blocks'"),
         ({"selection": {"name": "random", "option": {}}}, r"'selection.option'.*Did you mean 'options'"),
         ([1, 2], r"holds list; expected keys and values"),
+        ({"selection": ["ucb"]}, r"selection = \['ucb'\]: expected a text or a mapping\.$"),
+        ({"ladder": [{"name": "a", "d_modl": 3}]}, r"'ladder\[0\].d_modl'"),
+        ({"ladder": 3}, r"ladder = 3: expected a text or a list"),
+        ({"seeds": ["gpt", "gpt"]}, r"seed 'gpt' 2 times; expected once"),
+        ({"training_seeds": {"cpu-1": True}}, r"Cannot train with True seeds"),
+        ({"training_seeds": {"cpu1": 3}}, r"scale 'cpu1': the ladder has .* Did you mean 'cpu-1'"),
+        ({"operators": {"crossover_from": -5}}, r"crossover_from -5; expected a whole number from 0"),
+        ({"quotas": [0, 0, 0]}, r"Cannot run with quota 0 at cpu-1; expected at least 1\.$"),
+        ({"budget": {"runs": 0}}, r"the cap of 0 runs .* which may take 1 run\. Raise budget.runs to 1 or more\.$"),
+        ({"budget": {"tokens": 10}}, r"which may take 143,360 tokens\. Raise budget.tokens to 143,360 or more\.$"),
+        (
+            {"budget": {"gpu_hours": 0.1}, "verifiers": {"gpus_per_verification": 1}},
+            r"which may take 0.5 GPU-hours \(verifiers.deadline_s on 1 GPUs\)\. Raise the cap, or lower",
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence(data: object, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genesys.errors import ConfigError
-from genesys.evolution.events import DesignProposed, Event, LeaseGranted, RunDraining, VerificationFailed
+from genesys.evolution.events import DesignProposed, Event, LeaseGranted, RunDraining, RunStarted, VerificationFailed
+from genesys.evolution.fitness import RelativeFitness
 from genesys.evolution.population import Population
 from genesys.evolution.promotion import (
     PROMOTIONS,
@@ -26,6 +28,8 @@ from genesys.evolution.promotion import (
     decide,
     resolve_promotion,
 )
+from genesys.evolution.promotion.room import Room
+from genesys.evolution.tree import EvolutionTree
 from genesys.testing import PromotionStrategyTestCase, add_design, climb, start_tree, verify
 
 
@@ -127,6 +131,26 @@ def test_a_recall_capable_design_survives_every_rung(seed: int) -> None:
         )
     assert isinstance(decision, Finished)
     assert {r.id for r in tree if r.committed("large")} == {"ref", "recaller"}
+
+
+@pytest.mark.parametrize(
+    ("probes", "is_on", "is_protected"),
+    [(("recall",), True, True), (("copy",), True, False), (("recall",), False, False)],
+)
+def test_no_room_is_kept_for_a_niche_that_no_probe_tells(
+    probes: tuple[str, ...], is_on: bool, is_protected: bool
+) -> None:
+    events: list[Event] = []
+    start_tree(quotas=(3, 1), events=events)
+    (started,) = events
+    assert isinstance(started, RunStarted)
+    ladder = {"scales": [{"probes": ()}, {"probes": probes}], "verifiers": {"probes": is_on}}
+    tree = EvolutionTree(RelativeFitness())
+    tree.apply(replace(started, config={**started.config, **ladder}))
+    for name in ("a", "b"):
+        add_design(tree, name)
+        verify(tree, name, "small", 0.5, recall=False)
+    assert Room(tree=tree).only == ({"middle": ("recall",)} if is_protected else {})
 
 
 def test_halving_promotes_the_best_of_a_rung() -> None:

@@ -137,7 +137,7 @@ def test_further_seeds_that_a_cap_rules_out_are_named() -> None:
     verify(tree, "a", "small", 0.5)
     ended = decide(tree, SuccessiveHalving(), Random(0))
     assert ended == Finished(
-        reason="every quota is spent; the cap of 1 runs leaves no room for a further training seed at small"
+        reason="every quota is spent; the cap of 1 run leaves no room for a further training seed at small"
     )
 
 

@@ -61,13 +61,14 @@ def test_what_was_used_beyond_the_reservation_is_booked_and_stops_the_next_grant
     ("caps", "said"),
     [
         (Caps(runs=0), "0 runs"),
+        (Caps(runs=1), "1 run"),
         (Caps(tokens=99_999), "99,999 tokens"),
         (Caps(gpu_seconds=7199), "2 GPU-hours"),
         (Caps(usd=3.5, usd_per_gpu_hour=2.0), "3.50 USD"),
     ],
 )
 def test_the_cap_in_the_way_is_named(caps: Caps, said: str) -> None:
-    cost = Cost.of(100_000, 7200)
+    cost = Cost.of(100_000, 7200, runs=2)
     assert Budget(caps).shortage(cost) == f"the cap of {said}"
     with pytest.raises(BookkeepingError, match=f"the cap of {said} leaves no room"):
         Budget(caps).reserve(cost)

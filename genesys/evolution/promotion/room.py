@@ -9,6 +9,7 @@ from functools import cached_property
 from genesys.evolution.design import DesignState
 from genesys.evolution.tree import EvolutionTree
 from genesys.ladder.budget import Cost
+from genesys.ladder.scale import PROBES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +111,21 @@ class Room:
         """Protected niches that alone may use what is left at a scale, since nobody represents them there yet."""
         tree, scale = self.tree, self.tree.scales[k]
         left = tree.ledger.account(scale).left - self._kept(k, settled)
-        niches = tree.rule.protected_niches
+        niches = self._protected
         if k == 0 or left < 1 or (left > len(niches) and scale not in self.declined):
             return ()
         missing = [n for n in niches if not self._is_represented(scale, n)]
         if tree.scales[k - 1] in settled or scale in self.declined:
             missing = [n for n in missing if best_waiting(tree, scale, (n,)) is not None]
         return tuple(missing) if left <= len(missing) or scale in self.declined else ()
+
+    @cached_property
+    def _protected(self) -> Sequence[str]:
+        """The rule's protected niches, those left out that no scale of the run has a probe for."""
+        config = self.tree.run.config if self.tree.run else {}
+        scales, is_on = config.get("scales"), config.get("verifiers", {}).get("probes", True)
+        probed = {probe for scale in scales or () for probe in scale.get("probes", PROBES) if is_on}
+        return [n for n in self.tree.rule.protected_niches if scales is None or n in probed]
 
     def _is_represented(self, scale: str, niche: str) -> bool:
         """Whether a design of a niche, other than the reference, runs or was measured at a scale."""
