@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 from typing import Literal, get_args
 
 from genesys.errors import ConfigError, suggest
@@ -17,6 +17,8 @@ Probe = Literal[
     "recall", "copy", "induction", "fuzzy_recall", "noisy_recall", "compression", "memorisation", "length_generalisation",
 ]  # fmt: skip
 PROBES: tuple[Probe, ...] = get_args(Probe)
+ASPECT_RANGE = 2.0  # d_model / n_blocks of a design may leave the scale's own by this factor
+DEPTH_RANGE = 3  # and its n_blocks by so many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,17 @@ class Scale:
         """
         d, hidden = self.d_model, 8 * -(-int(2.6667 * self.d_model) // 8)
         return self.n_blocks * (2 * d + 4 * d * d + 3 * d * hidden)
+
+    def widths(self, n_blocks: int) -> tuple[int, int]:
+        """The smallest and the largest `d_model` that the size search may give a design of that depth."""
+        step, aspect = self.width_step, self.d_model / self.n_blocks
+        lowest = max(step, step * ceil(aspect / ASPECT_RANGE * n_blocks / step))
+        return lowest, max(lowest, step * floor(aspect * ASPECT_RANGE * n_blocks / step))
+
+    @property
+    def max_width(self) -> int:
+        """The largest `d_model` that the size search may give a design, at whatever depth."""
+        return self.widths(self.n_blocks + DEPTH_RANGE)[1]
 
 
 @dataclass(frozen=True, slots=True)

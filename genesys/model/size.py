@@ -14,10 +14,9 @@ import torch
 
 from genesys.errors import Finding
 from genesys.gau import UnitTree
-from genesys.ladder import Scale
+from genesys.ladder.scale import DEPTH_RANGE, Scale
 from genesys.model.build import ModelShape, build_model
 
-ASPECT_RANGE = 2.0  # d_model / n_blocks may leave the scale's own by this factor
 MAX_ERROR = 0.20
 
 
@@ -127,15 +126,13 @@ class _BlockCounter:
 
 def _depths(scale: Scale) -> list[int]:
     """Depths to try, the scale's own first, then one block off, two, three."""
-    offsets = (0, -1, 1, -2, 2, -3, 3)
+    offsets = (0, *(offset for off in range(1, DEPTH_RANGE + 1) for offset in (-off, off)))
     return [scale.n_blocks + offset for offset in offsets if scale.n_blocks + offset >= 1]
 
 
 def _widths(count: _BlockCounter, scale: Scale, n_blocks: int, target: int) -> list[int]:
     """Widths around the one that hits the target, found by a secant step on parameters ~ width^2."""
-    step, aspect = scale.width_step, scale.d_model / scale.n_blocks
-    lowest = max(step, step * math.ceil(aspect / ASPECT_RANGE * n_blocks / step))
-    highest = max(lowest, step * math.floor(aspect * ASPECT_RANGE * n_blocks / step))
+    step, (lowest, highest) = scale.width_step, scale.widths(n_blocks)
     d_model = min(max(scale.d_model, lowest), highest)
     for _ in range(3):
         n_params = count(d_model, n_blocks)

@@ -147,7 +147,7 @@ def _check_training(
         )
     scale = Scale(**request.scale)
     # the checker holds parameters to 20% of the target, but beside a design's own code; buffers come on top
-    largest = 2 * scale.target_block_params + 4 * int(request.shape["vocab_size"]) * scale.d_model
+    largest = 2 * (scale.target_block_params + int(request.shape["vocab_size"]) * scale.max_width)
     if not found.n_numbers <= largest:
         raise JobFailed(
             "integrity",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genesys.gau import UnitTree, parse_unit
 from genesys.gau.library import SEED_NAMES, seed_design, unit_named
@@ -37,6 +41,20 @@ def test_gpt_sits_at_the_papers_reference_sizes() -> None:
     published = (5_280_384, 12_920_064, 35_277_312, 109_566_720, 334_906_368)
     for size, reference in zip(tune_sizes(seed_design("gpt"), PAPER_SCALES[:5], 32_000), published, strict=True):
         assert abs(size.n_params - reference) / reference < 0.002
+
+
+@given(d_model=st.integers(8, 4096), n_blocks=st.integers(1, 40), width_step=st.integers(1, 64), off=st.integers(-3, 3))
+def test_no_depth_is_tried_wider_than_the_widest(d_model: int, n_blocks: int, width_step: int, off: int) -> None:
+    scale = replace(CPU_SCALES[0], d_model=d_model, n_blocks=n_blocks, width_step=width_step)
+    lowest, highest = scale.widths(max(1, n_blocks + off))
+    assert lowest <= highest <= scale.max_width
+
+
+def test_a_thin_design_on_a_shallow_rung_grows_beyond_four_times_the_width() -> None:
+    scale = replace(CPU_SCALES[0], d_model=16, n_blocks=1)
+    tree = seed_design("gpt").replace("mixer", unit_named("Identity")).replace("channel", unit_named("Identity"))
+    shape = tune_sizes(tree, [scale], 257)[0].shape
+    assert 4 * scale.d_model < shape.d_model <= scale.max_width
 
 
 def test_the_count_is_that_of_the_real_model() -> None:

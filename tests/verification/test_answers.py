@@ -79,8 +79,15 @@ def test_a_rate_that_is_no_number_is_refused(value: Any, tmp_path: Path) -> None
 
 
 def test_weights_larger_than_the_rung_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = 2 * SCALE.target_block_params + 4 * 257 * SCALE.d_model
+    largest = 2 * (SCALE.target_block_params + 257 * SCALE.max_width)
     monkeypatch.setattr("genesys.testing.null_cage.N_PARAMS", largest + 1)
     with pytest.raises(JobFailed, match=f"Cannot accept weights of {largest + 1:,} numbers") as failure:
         run(tmp_path, Babbler({}))
     assert failure.value.cause == "integrity"
+
+
+def test_a_shallow_rung_takes_its_widest_design(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    widest = SCALE.target_block_params + 258 * SCALE.max_width
+    assert SCALE.n_blocks == 1 and SCALE.max_width == 8 * SCALE.d_model
+    monkeypatch.setattr("genesys.testing.null_cage.N_PARAMS", widest)
+    assert run(tmp_path, Babbler({})).metrics["n_params"] == widest
