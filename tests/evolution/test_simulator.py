@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from genesys.evolution import BookkeepingError
-from genesys.evolution.events import Event, LeaseGranted, LeaseRefunded, RunFinished, VerificationRecorded
+from genesys.evolution.events import (
+    DesignImplemented,
+    Event,
+    LeaseGranted,
+    LeaseRefunded,
+    RunFinished,
+    VerificationRecorded,
+)
 from genesys.testing.simulation import FAULTS, AuditError, Auditor, Outcome, Schedule, random_schedule, simulate, trace
 from genesys.testing.simulation.disk import DiskJournal
 from genesys.testing.simulation.granter import Granter
@@ -161,6 +168,7 @@ BROKEN: dict[str, tuple[list[Event], str]] = {
     "falling number": ([grant(2), LeaseRefunded(lease=2, cause="stopped"), grant(1)], "came after lease 2"),
     "another's result": ([grant(1), recorded(1, "b")], "took another's result"),
     "after the end": ([RunFinished(reason="x"), grant(1)], "though no new work may start"),
+    "unsound": ([grant(1, "d")], "though it did not pass its check"),
     "cap": ([grant(1, gpu_seconds=3.0), grant(2, "b", gpu_seconds=3.0)], "passes the cap of 5"),
 }
 
@@ -170,6 +178,8 @@ def test_an_auditor_sees_a_broken_law(name: str) -> None:
     events, message = BROKEN[name]
     auditor = Auditor()
     auditor.saw(started(Schedule(seed=0, quotas=(2,), caps={"gpu_seconds": 5.0})))
+    for design in "abc":
+        auditor.saw(DesignImplemented(design=design))
     with pytest.raises(AuditError, match=message):
         for event in events:
             auditor.saw(event)
