@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from math import inf
 from random import Random
 from typing import Any
@@ -38,6 +39,7 @@ from genesys.evolution.selection import (
 from genesys.evolution.selection.adaptive import Progress
 from genesys.evolution.selection.base import n_first
 from genesys.evolution.selection.islands import SEEDS, Archipelago
+from genesys.evolution.selection.map_elites import unmeasured
 from genesys.testing import SelectionStrategyTestCase, add_design, make_population, metrics_for, start_tree, verify
 from genesys.testing.selection import check_life
 
@@ -277,6 +279,16 @@ def _map() -> EvolutionTree:
 def test_elites_are_the_fittest_of_their_cells_alike_in_chance() -> None:
     drawn = Counter(parents_of(MapElites(rates=MUTATE), _map().population(), 600))
     assert set(drawn) == {"dense", "dear", "deaf"} and min(drawn.values()) > 150
+
+
+def test_a_descriptor_that_no_rated_design_has_is_named() -> None:
+    tree, empty = _map(), start_tree()
+    options = {"descriptors": {"flops": [], "probe_recall": [0.5]}}
+    for each in (tree, empty):
+        assert each.run is not None and unmeasured(each) == ()
+        each.run = replace(each.run, config={"selection": {"name": "map_elites", "options": options}})
+    assert unmeasured(tree) == ("flops",)
+    assert unmeasured(empty) == (), "nothing is rated yet"
 
 
 def test_an_elite_that_fails_or_measures_worse_makes_way() -> None:

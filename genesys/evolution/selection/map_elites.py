@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor, log2
 from random import Random
+from typing import TYPE_CHECKING
 
 from genesys.errors import ConfigError
 from genesys.evolution.design import DesignRecord, DesignView
 from genesys.evolution.population import Population
 from genesys.evolution.selection.base import OperatorRates, Selection, n_first
 from genesys.evolution.selection.groups import Groups
+
+if TYPE_CHECKING:
+    from genesys.evolution.tree import EvolutionTree
 
 Cell = tuple[int | None, ...]
 
@@ -67,6 +71,18 @@ class MapElites:
         """The cell of a verified design."""
         metrics = next(run.metrics for run in record.runs if run.outcome == "committed")
         return tuple(_bin(metrics.get(name), edges) for name, edges in self.descriptors.items())
+
+
+def unmeasured(tree: EvolutionTree) -> tuple[str, ...]:
+    """Descriptors that the run's configuration names and none of its rated designs has; none while nothing is rated."""
+    selection = tree.run.config.get("selection") if tree.run else None
+    options = selection.get("options", {}) if isinstance(selection, Mapping) else {}
+    rated = tree.population().rated
+    return tuple(
+        name
+        for name in options.get("descriptors", ())
+        if len(rated) and not any(name in run.metrics for view in rated for run in tree.record(view.id).runs)
+    )
 
 
 def _bin(value: float | None, edges: Sequence[float]) -> int | None:
