@@ -363,7 +363,7 @@ def _try_selection(strategy: SelectionStrategy, started: RunStarted, seeds: tupl
     _, failure = select_safely(strategy, tree.population(), Random(0))
     if failure is not None:
         raise ConfigError(
-            f"Cannot use selection strategy {failure.strategy!r}: asked about the seeds, {failure.reason}"
+            f"Cannot use selection strategy {failure.strategy!r}: asked about the seeds, {failure.reason.rstrip('.')}."
         )
 
 
