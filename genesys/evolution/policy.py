@@ -86,7 +86,7 @@ def _checked(what: str, factory: Factory, options: dict[str, Any]) -> dict[str, 
     for name in options:
         if name in named or any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
             continue
-        if name == "rates":
+        if name == "rates" and what.startswith(KINDS["select"]):
             raise ConfigError(
                 f"Cannot set operators for {what}: it takes no `rates`. Give it a field `rates: OperatorRates`, or "
                 "leave operators out."

@@ -197,6 +197,7 @@ def test_options_that_cannot_be_are_refused() -> None:
             {"margn": 1},
             "of promotion strategy 'hurdle'; expected margin, quantile, leftover. Did you mean 'margin'",
         ),
+        ("hurdle", {"rates": 1}, "Cannot use option 'rates' of promotion strategy"),
         ("hurdle", {"quantile": "a"}, "option quantile = 'a' of .*: expected a number"),
     ):
         with pytest.raises(ConfigError, match=said):
