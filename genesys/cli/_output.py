@@ -147,6 +147,11 @@ def _least_width(columns: Mapping[str, list[Any]], names: Collection[str], gap: 
     return sum(widths) + gap * (len(widths) - 1)
 
 
+def counted(n: int, what: str) -> str:
+    """A number of things: 1 design, 2 designs."""
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
 def short(n: float) -> str:
     """A count in three figures: 827k, 1.52M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -155,8 +160,12 @@ def short(n: float) -> str:
     return f"{n:g}"
 
 
-def leaderboard_notes(rows: list[dict[str, Any]], lead: dict[str, Any] | None) -> Iterator[str]:
-    """What a leaderboard allows one to say: how much of the lead is luck, and which differences are settled."""
+def leaderboard_notes(rows: list[dict[str, Any]], lead: dict[str, Any] | None, reference: str) -> Iterator[str]:
+    """What a leaderboard allows one to say: how much of the lead is luck, and which differences are settled.
+
+    Args:
+        reference: Its name; "" for none.
+    """
     if lead is not None:
         yield (
             f"{lead['name']} leads {lead['n_designs']} designs at {lead['scale']}, {lead['lead']:+.2f} above their mean; the "
@@ -169,10 +178,11 @@ def leaderboard_notes(rows: list[dict[str, Any]], lead: dict[str, Any] | None) -
     for verdict in ("better", "worse"):
         found = [row for row in rows if row["against_reference"] and row["against_reference"]["verdict"] == verdict]
         if found:
-            yield f"{verdict.capitalize()} than the reference, paired seeds, corrected for all: " + ", ".join(
-                f"{row['name']} ({row['against_reference']['n_pairs']} seeds)" for row in found
+            yield (
+                f"{verdict.capitalize()} than the reference {reference}, paired seeds, corrected for all: "
+                + ", ".join(f"{row['name']} ({row['against_reference']['n_pairs']} seeds)" for row in found)
             )
-    if rows and not any(
+    if reference and not any(
         row["against_reference"] and row["against_reference"]["verdict"] in ("better", "worse") for row in rows
     ):
-        yield "No difference from the reference is settled; it takes three or more paired seeds (genesys compare)."
+        yield f"No difference from the reference {reference} is settled; it takes three or more paired seeds (genesys compare)."

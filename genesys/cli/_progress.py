@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from genesys.cli._output import counted
+
 if TYPE_CHECKING:
     from cluster.driver import Snapshot
     from cluster.session import Session
@@ -55,9 +57,13 @@ class Display:
         return f"best {status.best_name} at {status.best_scale}, fitness {f.value:+.2f} ({f.low:+.2f} to {f.high:+.2f})"
 
     def _line(self, snapshot: Snapshot) -> str:
-        rungs = ", ".join(f"{s.name} {s.finished}/{s.quota}" for s in snapshot.status.scales)
+        rungs = ", ".join(
+            f"{s.name} {s.finished}/{s.quota}" + (f" ({s.failed} failed)" if s.failed else "")
+            for s in snapshot.status.scales
+        )
         rungs += f"; used {snapshot.status.spending}" if snapshot.status.spending else ""
-        return f"{self._elapsed()}  verified {rungs}; {snapshot.status.n_designs} designs; {self._best(snapshot)}; {self._eta(snapshot.status)}"
+        n_designs = counted(snapshot.status.n_designs, "design")
+        return f"{self._elapsed()}  verified {rungs}; {n_designs}; {self._best(snapshot)}; {self._eta(snapshot.status)}"
 
     def _drawing(self, snapshot: Snapshot) -> Any:
         status = snapshot.status

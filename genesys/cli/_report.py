@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genesys.cli._curve import draw_curve
-from genesys.cli._output import printable
+from genesys.cli._output import counted, printable
 from genesys.errors import ConfigError
 from genesys.verification.report import loss_curve
 
@@ -58,7 +58,9 @@ def _sizes(report: Mapping[str, Any]) -> str:
     shape, scale = report["config"].get("shape", {}), report["config"].get("scale", {})
     text = f"{report['metrics']['n_params']:,.0f} parameters"
     if shape:
-        text += f": {shape['n_blocks']} blocks of width {shape['d_model']}, vocabulary {shape['vocab_size']:,}"
+        text += (
+            f": {counted(shape['n_blocks'], 'block')} of width {shape['d_model']}, vocabulary {shape['vocab_size']:,}"
+        )
     return text + (f", context {scale['context']:,}" if scale else "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from genesys.cli._output import Folded, make_table, printable
+from genesys.cli._output import Folded, counted, make_table, printable
 
 Json = dict[str, Any]
 
@@ -76,7 +76,7 @@ def _needs(n: int, more: int | None, least: int) -> str:
 
 def winners_table(rows: list[Json]) -> Any:
     """The highest design on each task and probe."""
-    where = f" at {rows[0]['scale']}, of {rows[0]['n_designs']} designs" if rows else ""
+    where = f" at {rows[0]['scale']}, of {counted(rows[0]['n_designs'], 'design')}" if rows else ""
     numbers = ("value", "accu-\nracy", "chance", "major-\nity", "above\nmean", "by\nluck")
     columns = ("ranks by", "design", *numbers, "verdict")
     table = make_table(
@@ -118,7 +118,7 @@ def groups_table(groups: list[Json]) -> Any:
 def tasks_table(found: Json) -> Any:
     """Tasks and probes, the most worth first."""
     unit = found["cost_unit"]
-    title = f"Tasks and probes at {found['scale']}, {found['n_designs']} designs"
+    title = f"Tasks and probes at {found['scale']}, {counted(found['n_designs'], 'design')}"
     numbers = ("mean", "signal", "noise", "signal/\nnoise", "reli-\nability", f"cost,\n{unit}" if unit else "cost")
     table = make_table(title, ("ranks by", *numbers), names=("ranks by",))
     for task in found["tasks"]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, print_json, printable
+from genesys.cli._output import AsJson, counted, print_json, printable
 
 EXIT_CODES = {"sane": 0, "rejected": 1, "unchecked": 2}
 
@@ -55,7 +55,9 @@ def _print_report(design: str, report: dict[str, Any]) -> None:
         measured, required, hint = (printable(finding[key]) for key in ("measured", "required", "hint"))
         typer.echo(f"    measured: {measured}\n    required: {required}\n    {hint}")
     for scale, size in report["sizes"].items():
-        typer.echo(f"  {scale}: {size['n_params']:,} parameters, width {size['d_model']}, {size['n_blocks']} blocks")
+        typer.echo(
+            f"  {scale}: {size['n_params']:,} parameters, width {size['d_model']}, {counted(size['n_blocks'], 'block')}"
+        )
 
 
 def _print_line(name: str, report: dict[str, Any]) -> None:
@@ -65,4 +67,4 @@ def _print_line(name: str, report: dict[str, Any]) -> None:
 
 def _print_summary(reports: dict[str, dict[str, Any]]) -> None:
     counts = {verdict: sum(r["verdict"] == verdict for r in reports.values()) for verdict in EXIT_CODES}
-    typer.echo(f"{len(reports)} designs: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    typer.echo(f"{counted(len(reports), 'design')}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))

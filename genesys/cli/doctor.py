@@ -9,9 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
+from textwrap import fill
 from typing import Any
 
-from genesys.cli._output import AsJson, print_json
+import typer
+
+from genesys.cli._output import AsJson, make_console, print_json
 
 _EXTRAS = {
     "llm": "litellm",
@@ -31,7 +34,7 @@ def command(as_json: AsJson = False) -> None:
     import torch
 
     from genesys.sandbox import open_cage
-    from genesys.sandbox.layers import OPENS, reached
+    from genesys.sandbox.layers import reached
 
     layers = asyncio.run(open_cage("none"))
     facts: dict[str, Any] = {
@@ -47,22 +50,25 @@ def command(as_json: AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
-    import typer
+    width = make_console().width
+    for line in _lines(facts):
+        typer.echo(fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    from genesys.sandbox.layers import OPENS
 
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
-    typer.echo(f"Python {facts['python']} with {packages}")
-    typer.echo(f"{facts['cores']} cores, {facts['memory_gb']} GB of memory, GPUs: {', '.join(facts['gpus']) or 'none'}")
+    yield f"Python {facts['python']} with {packages}"
+    yield f"{facts['cores']} cores, {facts['memory_gb']} GB of memory, GPUs: {', '.join(facts['gpus']) or 'none'}"
     absent = [extra for extra, present in facts["extras"].items() if not present]
-    typer.echo(
-        "Optional parts not installed: "
-        + (", ".join(absent) or "none")
-        + (f" (pip install 'genesys-evolution[{absent[0]}]')" if absent else "")
-    )
-    for line in _strategy_lines(facts["strategies"]):
-        typer.echo(line)
-    typer.echo(f"Sandbox for designs' code: level {facts['sandbox']['level']!r}")
-    for layer, reason in layers.items():
-        typer.echo(f"  {layer:18} " + ("in force" if not reason else f"off: {reason}. Open: {OPENS[layer]}."))
+    yield f"Optional parts not installed: {', '.join(absent) or 'none'}"
+    if absent:
+        yield f"  To install: pip install 'genesys-evolution[{','.join(absent)}]'"
+    yield from _strategy_lines(facts["strategies"])
+    yield f"Sandbox for designs' code: level {facts['sandbox']['level']!r}"
+    for layer, reason in facts["sandbox"]["layers"].items():
+        yield f"  {layer:18} " + ("in force" if not reason else f"off: {reason}. Open: {OPENS[layer]}.")
 
 
 def _strategies() -> dict[str, list[dict[str, str]]]:

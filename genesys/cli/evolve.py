@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, leaderboard_table, make_console, print_json
+from genesys.cli._ending import ended_note, failure_notes, fitness_note, unrated_note
+from genesys.cli._output import AsJson, leaderboard_table, make_console, print_json, print_notes
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+    from genesys.api import Run
 
 
 def command(
@@ -27,35 +32,37 @@ def command(
     loaded = load_config(config)
     folder = run_folder or run_folder_for(loaded, loaded.name or config.stem, resume=resume)
     console = make_console(stderr=as_json)
-    console.print(f"Run [bold]{folder.name}[/bold] in {folder}")
+    again = f"genesys evolve {config} --resume" + (f" --run {run_folder}" if run_folder else "")
     try:
         with progress_display(console) as display:
+
+            def begin(session: Session) -> None:
+                console.print(f"Run [bold]{folder.name}[/bold] in {folder}")
+                display.session(session)
+
             run = evolve(
                 loaded, resume=resume, run_folder=folder, dashboard=dashboard, on_snapshot=display.show,
-                on_session=display.session,
+                on_session=begin,
             )  # fmt: skip
     except KeyboardInterrupt:
-        console.print(f"\nInterrupted; nothing is lost. Go on with: genesys evolve {config} --resume")
+        console.print(f"\nInterrupted; nothing is lost. Go on with: {again}")
         sys.exit(130)
-    _conclude(run, console, as_json=as_json)
+    _conclude(run, console, again, str(config), as_json=as_json)
 
 
-def _conclude(run: Any, console: Any, *, as_json: bool) -> None:
-    rows = run.leaderboard()
+def _conclude(run: Run, console: Any, again: str, config: str, *, as_json: bool) -> None:
+    from genesys.evolution.promotion.explanation import how_to_go_on
+
+    rows, tree = run.leaderboard(), run.tree
+    print_notes(console, failure_notes(run))
     if as_json:
         print_json(rows)
         return
-    if n := run.tree.counters["policy_failed"]:
-        console.print(
-            f"[yellow]A strategy failed {n} times and was replaced by a random choice; the journal says why.[/]"
-        )
+    hint = how_to_go_on(tree, again, config)
+    if not rows:
+        print_notes(console, filter(None, [unrated_note(run), hint]))
+        return
     console.print(leaderboard_table(rows[:20], title=f"Leaderboard of {run.name}"))
-    console.print(
-        "Fitness: 0 is the GPT seed at that scale, 1 the spread of the seeds. Differences inside the intervals are noise; "
-        "with fewer than three training seeds each, none is a claim."
-    )
-    console.print(
-        f"{run.tree.finished or run.tree.draining}. More: genesys leaderboard {run.name}, genesys show {run.name} {rows[0]['name']}"
-        if rows
-        else "No design was rated."
-    )
+    noise = "Differences inside the intervals are noise; with fewer than three training seeds each, none is a claim."
+    pointers = f"More: genesys leaderboard {run.name}, genesys show {run.name} {rows[0]['name']}"
+    print_notes(console, filter(None, [f"{fitness_note(tree)} {noise}", f"{ended_note(run)} {pointers}", hint]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, print_json
+from genesys.cli._output import AsJson, counted, print_json
 
 if TYPE_CHECKING:
     from genesys.importer import ImportedDesign
@@ -34,7 +34,9 @@ def command(
     n_failed = sum(row["outcome"] == "failed" for row in rows)
     if not as_json:
         typer.echo(
-            f"{len(rows) - n_failed} of {len(rows)} designs imported to {to}." if rows else f"No designs at {path}."
+            f"{len(rows) - n_failed} of {counted(len(rows), 'design')} imported to {to}."
+            if rows
+            else f"No designs at {path}."
         )
     sys.exit(2 if not rows else 1 if n_failed else 0)
 
@@ -62,7 +64,7 @@ def _print(row: dict[str, Any]) -> None:
         typer.echo(f"{row['name']}: failed ({row['source']})")
     else:
         slots = f", open slots: {', '.join(row['open_slots'])}" if row["open_slots"] else ""
-        typer.echo(f"{row['name']}: {row['outcome']}, {row['n_units']} units{slots}")
+        typer.echo(f"{row['name']}: {row['outcome']}, {counted(row['n_units'], 'unit')}{slots}")
     for finding in row["findings"]:
         place = finding["unit"] + (f", line {finding['line']}" if finding["line"] else "")
         typer.echo(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from genesys.cli._ending import failure_notes, fitness_note, reference_of, unrated_note
 from genesys.cli._output import AsJson, leaderboard_notes, leaderboard_table, make_console, print_json, print_notes
 from genesys.cli._statistics import groups_table, winners_table
 
@@ -35,8 +36,14 @@ def command(
         print_json({"rows": rows, **more} if tasks or groups else rows)
         return
     console = make_console()
+    print_notes(console, failure_notes(opened))
+    if not rows:
+        print_notes(console, [unrated_note(opened)])
+        return
     console.print(leaderboard_table(rows, title=f"Leaderboard of {opened.name}"))
-    print_notes(console, leaderboard_notes(rows, lead))
+    print_notes(console, leaderboard_notes(rows, lead, reference_of(opened.tree)))
+    if not opened.tree.reference:
+        print_notes(console, [fitness_note(opened.tree)])
     if winners is not None:
         console.print("", winners_table(winners))
     if contest is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, print_json
+from genesys.cli._output import AsJson, counted, print_json
 
 
 def command(
@@ -26,16 +26,20 @@ def command(
         if "error" in entry:
             typer.echo(f"{entry['run']}: {entry['error']}")
             continue
-        rungs = ", ".join(f"{n} at {scale}" for scale, n in entry["verified"].items())
+        rungs = ", ".join(
+            f"{n} at {scale}" + (f" ({failed} failed)" if (failed := entry["failed"][scale]) else "")
+            for scale, n in entry["verified"].items()
+        )
         typer.echo(
-            f"{entry['run']}: {entry['designs']} designs, verified {rungs}; best {entry['best'] or 'none yet'}; {entry['ended'] or 'not ended'}"
+            f"{entry['run']}: {counted(entry['designs'], 'design')}, verified {rungs}; best {entry['best'] or 'none yet'}; "
+            f"{entry['ended'] or 'not ended'}"
         )
     if not entries:
         typer.echo(f"No runs in {folder}. Start one: genesys evolve configs/quickstart.yaml")
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    """A run as `{run, designs, verified, best, ended}`, or `{run, error}` when its journal cannot be read now."""
+    """A run as `{run, designs, verified, failed, best, ended}`, or `{run, error}` when its journal cannot be read now."""
     from genesys.api import Run
     from genesys.errors import GenesysError
     from genesys.evolution.status import run_status
@@ -44,7 +48,7 @@ def _entry(path: Path) -> dict[str, Any]:
         status = run_status(Run(path).tree)
     except GenesysError as error:
         return {"run": path.name, "error": str(error)}
-    verified = {scale.name: scale.verified for scale in status.scales}
     return {
-        "run": path.name, "designs": status.n_designs, "verified": verified, "best": status.best_name, "ended": status.ended,
+        "run": path.name, "designs": status.n_designs, "verified": {s.name: s.verified for s in status.scales},
+        "failed": {s.name: s.failed for s in status.scales}, "best": status.best_name, "ended": status.ended,
     }  # fmt: skip

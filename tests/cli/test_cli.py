@@ -53,6 +53,7 @@ def test_show_tree_and_runs(runs: Path) -> None:
             "run": "demo-1",
             "designs": 10,
             "verified": {"cpu-1": 10, "cpu-2": 3, "cpu-3": 1},
+            "failed": {"cpu-1": 0, "cpu-2": 0, "cpu-3": 0},
             "best": "gpt",
             "ended": "every quota is spent",
         }
@@ -133,4 +134,5 @@ def test_a_mistake_gets_one_sentence_and_a_non_zero_exit(runs: Path, arguments: 
     done = genesys(*arguments, cwd=runs)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr
+    assert not done.stdout, "nothing is announced that is then refused"
     assert len([line for line in done.stderr.splitlines() if line.startswith("genesys: ")]) == 1

@@ -81,7 +81,7 @@ def test_the_leaderboard_counts_seeds_and_separates_its_claims(runs: Path) -> No
 def test_the_table_says_better_only_of_designs_with_paired_seeds(runs: Path) -> None:
     text = " ".join(genesys("leaderboard", "demo-1", "--tasks", "--groups", cwd=runs).stdout.split())
     assert "lone leads 4 designs at small" in text and "by luck" in text
-    assert "Better than the reference, paired seeds, corrected for all: good (5 seeds)" in text
+    assert "Better than the reference gpt, paired seeds, corrected for all: good (5 seeds)" in text
     assert text.lower().count("better") == 1 + text.count("better, 5 seeds"), "of nobody else"
     assert "1 seed" in text and "by luck" in text
 
