@@ -55,7 +55,7 @@ def _strategy_of(opened: Run) -> tuple[PromotionStrategy | None, str]:
 
 def _print(found: Explanation, note: str) -> None:
     console = make_console()
-    console.print(f"{found.name}  ({found.design}); times are UTC", style="bold", highlight=False, markup=False)
+    console.print(f"{found.name}  ({found.design[:12]}); times are UTC", style="bold", highlight=False, markup=False)
     for told in found.history:
         time = datetime.fromtimestamp(told.time, UTC).strftime("%Y-%m-%d %H:%M:%S")
         print_notes(console, [f"{time}  {told.text}"])

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 from typer.testing import CliRunner
 
+from genesys.api import Run
 from genesys.cli import app
 from genesys.config import RunConfig, config_from_mapping
 from genesys.evolution import EvolutionTree
@@ -226,6 +227,8 @@ def test_the_command_explains_a_design_of_a_real_run(tmp_path: Path) -> None:
         "the reference goes first",
     ):
         assert text in " ".join(shown.output.split()), text
+    design = Run(tmp_path / "run").record("gpt").id
+    assert f"({design[:12]})" in shown.output and design not in shown.output
     as_json = runner.invoke(app, ["explain", str(tmp_path / "run"), "gpt", "--json"])
     assert '"verdict": "top"' in as_json.stdout and '"what": "lease_granted"' in as_json.stdout
     unknown = runner.invoke(app, ["explain", str(tmp_path / "run"), "gtp"])
