@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._ending import ended_note, failure_notes, fitness_note, unrated_note
+from genesys.cli._ending import ended_note, failure_notes, fitness_note, unmeasured_note, unrated_note
 from genesys.cli._output import AsJson, leaderboard_table, make_console, print_json, print_notes
 
 if TYPE_CHECKING:
@@ -52,9 +52,12 @@ def command(
 
 def _conclude(run: Run, console: Any, again: str, config: str, *, as_json: bool) -> None:
     from genesys.evolution.promotion.explanation import how_to_go_on
+    from genesys.evolution.selection.map_elites import unmeasured
 
     rows, tree = run.leaderboard(), run.tree
-    print_notes(console, failure_notes(run))
+    print_notes(console, filter(None, [*failure_notes(run), unmeasured_note(tree)]))
+    if missing := unmeasured(tree):
+        print_notes(console, [f"No rated design has {', '.join(missing)}: such a descriptor parts nothing."])
     if as_json:
         print_json(rows)
         return

@@ -23,6 +23,7 @@ from genesys.evolution.events import (
     PolicyFailed,
     RunDraining,
     RunFinished,
+    RunStarted,
     VerificationFailed,
 )
 from genesys.evolution.fitness import PaperFitness
@@ -101,7 +102,7 @@ def test_fitness_names_the_reference_or_says_that_there_is_none(
 def test_an_end_by_a_cap_or_a_stop_says_how_to_go_on(tmp_path: Path) -> None:
     reason = "the cap of 2 runs leaves no room for a run at small"
     capped = run_with(tmp_path / "1", RunFinished(reason=reason), caps={"runs": 2})
-    assert "The cap of 2 runs leaves no room for a run at small. More:" in concluded(capped)
+    assert "The run has ended: the cap of 2 runs leaves no room for a run at small. More:" in concluded(capped)
     assert concluded(capped).endswith(
         "Raise budget.runs in budget.yaml and go on with: genesys evolve budget.yaml --resume"
     )
@@ -123,8 +124,17 @@ def test_a_run_without_a_rated_design_gives_the_reason_first_and_no_table(tmp_pa
     ended = write_run(tmp_path / "ended", events)
     for text in (concluded(ended), board(ended)):
         assert text == (
-            "No design is left that could spend a quota. No design is rated; designs: 1 failed. More: genesys tree demo-1"
+            "The run has ended: no design is left that could spend a quota. No design is rated; designs: 1 failed. "
+            "More: genesys tree demo-1"
         )
+
+
+def test_a_descriptor_that_no_design_has_is_named(tmp_path: Path) -> None:
+    run = run_with(tmp_path)
+    assert "made no difference" not in concluded(run) and run.tree.run is not None
+    options = {"descriptors": {"flops": [], "probe_recall": [0.5]}}
+    run.tree.run.config["selection"] = {"name": "map_elites", "options": options}  # type: ignore[index]
+    assert "Descriptor 'flops' made no difference to map_elites: no rated design has that metric." in concluded(run)
 
 
 def test_runs_counts_failures_beside_what_was_verified(tmp_path: Path) -> None:
@@ -146,3 +156,13 @@ def test_doctor_keeps_to_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "80"})
     assert done.exit_code == 0 and "Strategies for selection: adaptive" in done.output
     assert all(len(line) <= 80 for line in done.output.splitlines())
+
+
+def test_descriptors_that_part_nothing_are_named(tmp_path: Path) -> None:
+    said = "No rated design has flops: such a descriptor parts nothing."
+    events = [entry.event for entry in run_with(tmp_path).store.journal(mode="reader").read()]
+    assert isinstance(events[0], RunStarted)
+    assert said not in concluded(write_run(tmp_path / "plain", events))
+    selection = {"name": "map_elites", "options": {"descriptors": {"flops": [], "probe_recall": [0.5]}}}
+    events[0] = replace(events[0], config={**events[0].config, "selection": selection})
+    assert said in concluded(write_run(tmp_path / "typo", events))
