@@ -48,10 +48,18 @@ def fitness_note(tree: EvolutionTree) -> str:
     return f"Fitness: 0 is {reference_of(tree)}, the reference, at that scale, 1 the spread of the seeds."
 
 
+def unmeasured_note(tree: EvolutionTree) -> str:
+    """The descriptors of a selection that no rated design has; "" for none."""
+    from genesys.evolution.selection.map_elites import unmeasured
+
+    names = ", ".join(map(repr, unmeasured(tree)))
+    return names and f"Descriptor {names} made no difference to map_elites: no rated design has that metric."
+
+
 def ended_note(run: Run) -> str:
     """Why a run ended, as a sentence; "" while it goes on."""
     ended = run.tree.finished or run.tree.draining
-    return ended and f"{ended[0].upper()}{ended[1:]}."
+    return ended and f"The run has ended: {ended}."
 
 
 def unrated_note(run: Run) -> str:
