@@ -52,12 +52,9 @@ def command(
 
 def _conclude(run: Run, console: Any, again: str, config: str, *, as_json: bool) -> None:
     from genesys.evolution.promotion.explanation import how_to_go_on
-    from genesys.evolution.selection.map_elites import unmeasured
 
     rows, tree = run.leaderboard(), run.tree
     print_notes(console, filter(None, [*failure_notes(run), unmeasured_note(tree)]))
-    if missing := unmeasured(tree):
-        print_notes(console, [f"No rated design has {', '.join(missing)}: such a descriptor parts nothing."])
     if as_json:
         print_json(rows)
         return

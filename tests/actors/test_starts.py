@@ -75,7 +75,7 @@ def test_a_strategys_own_rates_come_before_the_runs() -> None:
     [
         ({"mutations": 1.0}, "operators.mutations"),
         ({"mutation": 0.9}, "sum to 1"),
-        ({"restart": 2}, "expected 0..1"),
+        ({"restart": 2}, "restart 2.0; expected a number in 0..1"),
     ],
 )
 def test_rates_that_cannot_be_are_refused(operators: dict[str, float], said: str) -> None:
