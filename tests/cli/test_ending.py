@@ -23,7 +23,6 @@ from genesys.evolution.events import (
     PolicyFailed,
     RunDraining,
     RunFinished,
-    RunStarted,
     VerificationFailed,
 )
 from genesys.evolution.fitness import PaperFitness
@@ -156,13 +155,3 @@ def test_doctor_keeps_to_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "80"})
     assert done.exit_code == 0 and "Strategies for selection: adaptive" in done.output
     assert all(len(line) <= 80 for line in done.output.splitlines())
-
-
-def test_descriptors_that_part_nothing_are_named(tmp_path: Path) -> None:
-    said = "No rated design has flops: such a descriptor parts nothing."
-    events = [entry.event for entry in run_with(tmp_path).store.journal(mode="reader").read()]
-    assert isinstance(events[0], RunStarted)
-    assert said not in concluded(write_run(tmp_path / "plain", events))
-    selection = {"name": "map_elites", "options": {"descriptors": {"flops": [], "probe_recall": [0.5]}}}
-    events[0] = replace(events[0], config={**events[0].config, "selection": selection})
-    assert said in concluded(write_run(tmp_path / "typo", events))
