@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genesys.cli._output import AsJson, make_console, make_table, print_json, print_notes, short
+from genesys.cli._output import AsJson, counted, make_console, make_table, print_json, print_notes, short
 
 if TYPE_CHECKING:
     from genesys.config import RunConfig
@@ -57,7 +57,7 @@ def command(
     for config, work in works.items():
         if config != configs[0]:
             console.print()
-        title = f"{config}: {work.n_verifiers} verifiers, {work.vocab_size:,} tokens in the vocabulary"
+        title = f"{config}: {counted(work.n_verifiers, 'verifier')}, {work.vocab_size:,} tokens in the vocabulary"
         console.print(title, style="italic", highlight=False, markup=False)
         console.print(_summary(plans[config]))
         print_notes(console, (*_notes(work, plans[config]), *_budget_notes(plans[config], loaded[config])))
