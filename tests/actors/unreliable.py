@@ -8,7 +8,9 @@ through a write; one that is cut off goes on unseen. Everything is drawn from on
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,6 +250,7 @@ class World:
             loop.run_until_complete(self._until_the_end())
         finally:
             loop.close()
+            gc.collect()  # those who died hold their journals open in cycles
 
     async def _until_the_end(self) -> None:
         blows = asyncio.create_task(self._strike())
@@ -434,7 +437,8 @@ class World:
     def note_journal(self) -> None:
         """Remember the journal as it stands."""
         if RunStore(self.folder).exists:
-            self.prefixes.append(list(RunStore(self.folder).journal(mode="reader").read()))
+            with closing(RunStore(self.folder).journal(mode="reader")) as journal:
+                self.prefixes.append(list(journal.read()))
 
 
 def _in_its_process(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +33,19 @@ def run(entry: str, request: dict[str, Any] | None = None, *, deadline_s: float 
 
 def test_an_entry_answers() -> None:
     assert run("echo", {"x": [1, 2.5, "three"]}) == {"x": [1, 2.5, "three"]}
+
+
+def test_an_owner_may_have_many_open_files() -> None:
+    """A number of 1,024 or more is too high for `select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("this host lets no process open 2,048 files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    with contextlib.ExitStack() as files:
+        for _ in range(1100):
+            files.enter_context(open(os.devnull))
+        assert run("echo", {"x": 1}) == {"x": 1}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_environment_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
