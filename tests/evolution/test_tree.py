@@ -340,3 +340,53 @@ def test_views_hold_what_the_journal_says() -> None:
     assert set(view.fitness) == {"small"}, "at 'middle' the reference is not measured yet"
     assert view.best == view.fitness["small"]
     assert [child.id for child in tree.population().children("a")] == ["b"]
+
+
+def test_a_twin_is_recorded_whole_and_waits_for_nothing() -> None:
+    tree = start_tree(quotas=(4, 2, 1))
+    add_design(tree, "a")
+    proposed = DesignProposed(
+        design="b", name="b", program="p", operator="mutation", parents=("a",), is_seed=True, steps={"tree": 1.0}
+    )
+    tree.apply(proposed)
+    assert tree.n_pending_seeds == 1
+    twinned = DesignTwinned(
+        design="b",
+        inherited_from="a",
+        fingerprint="f",
+        checker="9",
+        sizes={"small": {"d": 8}},
+        steps={"behaviour": 0.0},
+    )
+    tree.apply(twinned)
+    record = tree.record("b")
+    assert (record.state, record.inherited_from, record.fingerprint, record.checker) == ("twin", "a", "f", "9")
+    assert record.sizes == {"small": {"d": 8}} and record.steps == {"tree": 1.0, "behaviour": 0.0}
+    assert tree.n_pending_seeds == 0 and "b" not in tree.waiting("small")
+    refused = DesignTwinned(design="b", inherited_from="a")
+    with pytest.raises(BookkeepingError, match="it is twin; expected proposed"):
+        tree.apply(refused)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "poison"])
+def test_a_run_that_ended_badly_is_recorded_whole(outcome: str) -> None:
+    tree = start_tree(quotas=(4, 2, 1))
+    add_design(tree, "a")
+    verify(tree, "a", "small", 0.5)
+    cost = {"n_tokens": 7, "gpu_seconds": 3.0}
+    n_deaths = 3 if outcome == "poison" else 1
+    for lease in range(2, 2 + n_deaths):
+        tree.apply(LeaseGranted(lease=lease, design="a", scale="middle", holder="v", recipe="r", **cost))
+        if outcome == "poison":
+            tree.apply(LeaseRefunded(lease=lease, cause="killed", reason="why", seconds=4.0, **cost))
+    if outcome == "failed":
+        key = {"lease": 2, "design": "a", "scale": "middle", "recipe": "r"}
+        tree.apply(VerificationFailed(**key, cause="killed", reason="why", seconds=4.0, **cost))
+    record = tree.record("a")
+    last = record.runs[-1]
+    assert record.state == outcome and tree.counters["poison"] == (outcome == "poison")
+    assert (last.scale, last.seed, last.recipe, last.outcome, last.lease) == ("middle", 0, "r", outcome, lease)
+    assert (last.cause, last.reason, last.seconds, last.n_tokens, last.gpu_seconds) == ("killed", "why", 4.0, 7, 3.0)
+    assert tree.budget.spent.n_tokens == 7 * n_deaths and tree.budget.reserved == (0, 0, 0)
+    assert tree.ledger.account("middle").failed == 1
+    assert not any("a" in tree.waiting(scale) for scale in tree.scales)
