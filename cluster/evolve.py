@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -46,6 +47,7 @@ from genesys.gau.normal_form import normal_form
 from genesys.ladder import Ladder
 from genesys.ladder.budget import Caps
 from genesys.sandbox import open_cage
+from genesys.sandbox.cgroups import sweep
 from genesys.storage import RunStore, content_hash
 from genesys.train.data.shards import Shards, prepare_shards
 
@@ -88,11 +90,15 @@ def evolve(
     store.config_path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False), encoding="utf-8")
     (store.root / STOP_FILE).unlink(missing_ok=True)
     n_cpus = config.verifiers.n * config.verifiers.threads + config.designers.n + SERVICE_CPUS
-    with ray_session(namespace=_namespace(store.root), n_cpus=n_cpus, dashboard=dashboard) as session:
-        require_shared_folder(config.storage.url, session)
-        require_cards(config.verifiers, session)
-        on_session(session)
-        return asyncio.run(_drive(plan, shards, on_snapshot, before))
+    try:
+        with ray_session(namespace=_namespace(store.root), n_cpus=n_cpus, dashboard=dashboard) as session:
+            require_shared_folder(config.storage.url, session)
+            require_cards(config.verifiers, session)
+            on_session(session)
+            return asyncio.run(_drive(plan, shards, on_snapshot, before))
+    finally:
+        with contextlib.suppress(OSError):  # no control groups here
+            sweep()  # Ray ends actors with all below them: their cages had no time to remove their groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
