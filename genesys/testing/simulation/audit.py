@@ -163,7 +163,7 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
         tree.ledger.is_spent() == tree.finished.startswith("every quota is spent"), f"it ended with {tree.finished!r}"
     )
     bottom = tree.ledger.account(tree.scales[0])
-    gave_up = schedule.is_closed or ev.n_failed_in_a_row([entry.event for entry in disk.entries]) >= schedule.max_failed
+    gave_up = schedule.is_closed or ev.n_failed_in_a_row(_until_it_finished(disk.entries)) >= schedule.max_failed
     capped = "cap of" in tree.finished
     _must(not bottom.left or gave_up or capped, f"{bottom.left} designs short, it ended with {tree.finished!r}")
     idle = _could_climb(tree)
@@ -173,6 +173,13 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
     promotion = resolve_promotion(schedule.promotion)
     further = decide(tree, promotion, Random(0), proposals_open=False)
     _must(isinstance(further, Finished), f"it ended with more to do: {further}")
+
+
+def _until_it_finished(entries: Sequence[Entry]) -> list[ev.Event]:
+    """What was known when the run ended: a designer that was given up may hand in its design afterwards."""
+    events = [entry.event for entry in entries]
+    last = max((i for i, event in enumerate(events) if isinstance(event, ev.RunFinished)), default=len(events))
+    return events[:last]
 
 
 def _could_climb(tree: EvolutionTree) -> list[tuple[str, str]]:
