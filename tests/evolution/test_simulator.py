@@ -41,6 +41,11 @@ def test_the_books_balance_whatever_goes_wrong(seed: int) -> None:
     simulate(random_schedule(seed))
 
 
+def test_a_design_handed_in_after_the_end_is_kept_for_a_session_to_come() -> None:
+    kinds = [entry.event.kind for entry in simulate(random_schedule(70_013_391)).entries]
+    assert kinds[-3:] == ["run_finished", "design_proposed", "design_implemented"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_a_thousand_schedules(block: int) -> None:

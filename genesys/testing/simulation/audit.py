@@ -18,6 +18,8 @@ from genesys.testing.simulation.schedule import Schedule
 
 Key = tuple[str, str, int]
 
+_OF_DESIGNERS = ev.DesignProposed, ev.DesignImplemented, ev.DesignRejected, ev.DesignTwinned, ev.ProposalFailed
+
 
 class AuditError(AssertionError):
     """A law was broken."""
@@ -162,8 +164,13 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
     _must(
         tree.ledger.is_spent() == tree.finished.startswith("every quota is spent"), f"it ended with {tree.finished!r}"
     )
+    known, late = _at_its_end(disk.entries)
+    strange = [entry.event.kind for entry in late if not isinstance(entry.event, _OF_DESIGNERS)]
+    _must(not strange, f"after its end came {strange}")
+    if late:
+        tree = replayed(known)
     bottom = tree.ledger.account(tree.scales[0])
-    gave_up = schedule.is_closed or ev.n_failed_in_a_row(_until_it_finished(disk.entries)) >= schedule.max_failed
+    gave_up = schedule.is_closed or ev.n_failed_in_a_row([entry.event for entry in known]) >= schedule.max_failed
     capped = "cap of" in tree.finished
     _must(not bottom.left or gave_up or capped, f"{bottom.left} designs short, it ended with {tree.finished!r}")
     idle = _could_climb(tree)
@@ -175,11 +182,11 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
     _must(isinstance(further, Finished), f"it ended with more to do: {further}")
 
 
-def _until_it_finished(entries: Sequence[Entry]) -> list[ev.Event]:
-    """What was known when the run ended: a designer that was given up may hand in its design afterwards."""
-    events = [entry.event for entry in entries]
-    last = max((i for i, event in enumerate(events) if isinstance(event, ev.RunFinished)), default=len(events))
-    return events[:last]
+def _at_its_end(entries: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """What was known when the run ended, its end with it, and what came later: a designer that was given up may still
+    hand in its design, which is kept for a session to come."""
+    last = max((i for i, entry in enumerate(entries) if isinstance(entry.event, ev.RunFinished)), default=len(entries))
+    return entries[: last + 1], entries[last + 1 :]
 
 
 def _could_climb(tree: EvolutionTree) -> list[tuple[str, str]]:
