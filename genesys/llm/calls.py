@@ -1,0 +1,121 @@
+"""One paid call from its reservation to its booking, and who keeps the books of them.
+
+Money is counted in whole nano-dollars, so that sums are exact. A call's id is made of everything that decides it, so
+that a session which is taken up again meets its own calls and is given their answers instead of paying again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+NANO_PER_USD = 1_000_000_000
+
+CallFailure = Literal["rate-limited", "unavailable", "timeout", "refused", "too-long", "bad-request"]
+"""`timeout` and a broken connection leave open whether the provider charges, so that they stay booked in full; the
+others are certain to be free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request to one endpoint, before it is sent.
+
+    Attributes:
+        id: SHA-256 of session, step, attempt, model, seed, schema and messages.
+        step: Of the session, such as `7` or `7.2`.
+        attempt: Counts requests within the step: repairs, retries, other models.
+        purpose: `answer`, `repair`, `embedding` or `search`.
+        n_input_bound, n_output_bound: The most tokens that it can be charged for.
+        max_nano: The most that it can cost, at the prices stored with the run.
+    """
+
+    id: str
+    session: str
+    step: str
+    attempt: int
+    role: str
+    purpose: Literal["answer", "repair", "embedding", "search"]
+    model: str
+    prompt_version: str
+    schema: str
+    seed: int
+    n_input_bound: int
+    n_output_bound: int
+    max_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the provider says it charged for."""
+
+    n_input: int
+    n_output: int
+    n_cached: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The money is set aside; send it after `delay_s`. `token` books its end, once."""
+
+    token: int
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """This call was answered before: nothing is paid."""
+
+    response: Mapping[str, Any]
+    usage: Usage
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFailure:
+    """This call failed before, and the session went on without it."""
+
+    cause: CallFailure
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """A cap leaves no room: `cap` says which, the reason how much was left and how much is needed."""
+
+    cap: Literal["call", "session", "role", "day", "run"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """The result of one effect of a session that is no call, as plain data."""
+
+    step: str
+    effect: str  # effect_hash
+    result: Any
+
+
+class Treasury(Protocol):
+    """Keeps the books of calls; durable before it answers. One for a run, behind an actor; or in-process."""
+
+    async def reserve(self, call: Call) -> Granted | Known | KnownFailure | Denied:
+        """Set aside the most that a call can cost, and a place in its model's rate limits."""
+        ...
+
+    async def commit(self, token: int, response: Mapping[str, Any], usage: Usage, cost_nano: int) -> None:
+        """Book what a call cost, with its answer. A token that ended before changes nothing."""
+        ...
+
+    async def fail(self, token: int, cause: CallFailure, reason: str, retry_after_s: float = 0.0) -> None:
+        """Book a call without an answer: in full when its cause leaves open whether it is charged, else free.
+
+        `retry_after_s` holds back everybody's calls to its model.
+        """
+        ...
+
+    async def memory(self, session: str) -> tuple[Remembered, ...]:
+        """What a session's effects gave before."""
+        ...
+
+    async def remember(self, session: str, remembered: Remembered) -> None: ...
