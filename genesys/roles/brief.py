@@ -61,6 +61,7 @@ class Brief:
         parents: Programs of the parents, in the order of `evidence.parents`.
         bounds: What a design must keep, with the checker's exact figures, by the names that `prompts/common.md` uses.
         seed: Of whatever the session draws.
+        planted: Chance that the reviewer is first given a proposal known to be bad; what it says of it is recorded.
     """
 
     session: str
@@ -70,6 +71,7 @@ class Brief:
     bounds: Mapping[str, str]
     limits: SessionLimits = field(default_factory=SessionLimits)
     seed: int = 0
+    planted: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,9 +76,13 @@ def prompt_version(template: str) -> str:
 
 def fenced(source: str, name: str, text: str) -> str:
     """A retrieved text as data: nothing in it can close the fence."""
-    harmless = _FENCE.sub(lambda match: match.group().replace("<", "&lt;"), text)
     label = re.sub(r"[^\w .:,+()-]", "_", name)[:120]
-    return f'<retrieved source="{source}" name="{label}">\n{harmless}\n</retrieved>'
+    return f'<retrieved source="{source}" name="{label}">\n{harmless(text)}\n</retrieved>'
+
+
+def harmless(text: str) -> str:
+    """A text in which nothing opens or closes a fence."""
+    return _FENCE.sub(lambda match: match.group().replace("<", "&lt;"), text)
 
 
 def _fill(template: str, fields: Mapping[str, str]) -> str:
