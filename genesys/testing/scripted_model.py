@@ -1,0 +1,416 @@
+"""A language model that follows a script, served over real HTTP: for tests, and to try Genesys without a key.
+
+    python -m genesys.testing.scripted_model --port 8123 --p-bad-code 0.2
+
+speaks OpenAI's protocol (`/v1/chat/completions`, `/v1/embeddings`, `/v1/models`) on loopback, and prints the lines of a
+configuration that point a run at it. Its answers are computed from the request: units that the checker passes, ratings above
+the bar, plans for the slots that are open; and, at the rates that `Script` gives, answers of every bad kind and errors of the
+endpoint. It keeps books of its own, as a provider does: what it charged is for it to say (`/charged`).
+
+It does not design: what it writes is the library's, a little changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import re
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from random import Random
+from typing import Any, Self
+
+from aiohttp import web
+
+from genesys.testing._answers import Rates, answer, spoil
+from genesys.testing._answers.turns import form_of
+
+_MAX_BODY = 64 * 2**20
+_N_DIMENSIONS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script(Rates):
+    """How the model behaves. Equal requests in equal order get equal answers.
+
+    Attributes:
+        p_malformed: The answer is spoilt: cut, in fences, of other types, huge, empty.
+        p_refusal: The model declines.
+        p_rate_limited: 429, with a Retry-After of `retry_after_s`. Free, as is the next.
+        p_server_error: 500, 502 or 503.
+        p_dropped: The connection ends without an answer, which in half of the cases is charged all the same.
+        p_no_usage: The answer does not say what it cost.
+        p_slow: The answer takes `slow_s` longer.
+        latency_s, latency_spread: Seconds an answer takes, and the share by which they vary to either side.
+        modes: Forms of `response_format` it knows: `json_schema`, `json_object`, `text`; others it answers with 400.
+        key: What a client must bear; "" for anything.
+        input_usd, cached_usd, output_usd: Dollars for a million tokens. A token is four bytes; a first message that it saw
+            before is cached.
+    """
+
+    seed: int = 0
+    p_malformed: float = 0.0
+    p_refusal: float = 0.0
+    p_rate_limited: float = 0.0
+    p_server_error: float = 0.0
+    p_dropped: float = 0.0
+    p_no_usage: float = 0.0
+    p_slow: float = 0.0
+    retry_after_s: float = 0.1
+    slow_s: float = 1.0
+    latency_s: float = 0.0
+    latency_spread: float = 0.2
+    modes: tuple[str, ...] = ("json_schema", "json_object", "text")
+    key: str = ""
+    input_usd: float = 1.0
+    cached_usd: float = 0.1
+    output_usd: float = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One request and what came of it.
+
+    Attributes:
+        outcome: `answered`, `malformed`, `refusal`, `cut`, `rate-limited`, `server-error`, `dropped`, `refused` or `embedded`.
+        nano: What it was charged, in nano-dollars.
+        seconds: From the whole request to the answer's first byte.
+    """
+
+    outcome: str
+    form: str
+    body: Mapping[str, Any]
+    n_input: int = 0
+    n_cached: int = 0
+    n_output: int = 0
+    nano: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charged:
+    """The server's own count since it started; tokens and nano-dollars of the requests that it charged."""
+
+    n_requests: int
+    n_charged: int
+    n_input: int
+    n_cached: int
+    n_output: int
+    nano: int
+
+
+class ScriptedModel:
+    """The server, in a thread of its own; ends with the `with` block.
+
+    Args:
+        port: 0 for any that is free.
+        keep: Requests kept in `served`, the latest.
+    """
+
+    def __init__(self, script: Script | None = None, *, port: int = 0, keep: int = 100_000) -> None:
+        self.script = script or Script()
+        self.served: deque[Served] = deque(maxlen=keep)
+        self.url = ""
+        self._port = port
+        self._sums: Counter[str] = Counter()
+        self._times: Counter[str] = Counter()
+        self._prefixes: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        self.n_open = 0
+
+    def __enter__(self) -> Self:
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self.serve(ready.set)), daemon=True)
+        self._thread.start()
+        if not ready.wait(60):
+            raise TimeoutError("Cannot start the scripted model: it did not listen within 60 s.")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop is not None and self._end is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._end.set)
+            self._thread.join(60)
+
+    @property
+    def charged(self) -> Charged:
+        return Charged(**{field.name: self._sums[field.name] for field in fields(Charged)})
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Listen, say so, and serve until the end.
+
+        Raises:
+            OSError: The port is in use.
+        """
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application(client_max_size=_MAX_BODY)
+        app.add_routes(
+            [
+                web.post("/v1/chat/completions", self._complete),
+                web.post("/v1/embeddings", self._embed),
+                web.get("/v1/models", self._models),
+                web.get("/health", self._health),
+                web.get("/charged", self._charged),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", self._port)
+            await site.start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+            ready()
+            await self._end.wait()
+        finally:
+            await runner.cleanup()
+
+    # --- routes --------------------------------------------------------------------------------------------
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _charged(self, _: web.Request) -> web.Response:
+        return web.json_response(asdict(self.charged) | {"n_open": self.n_open})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        raw, started = await request.read(), time.monotonic()
+        self.n_open += 1
+        try:
+            return await self._reply(request, raw, started)
+        finally:
+            self.n_open -= 1
+
+    async def _reply(self, request: web.Request, raw: bytes, started: float) -> web.StreamResponse:
+        if complaint := self._complaint(request, raw):
+            return complaint
+        body, script, rng = json.loads(raw), self.script, self._random(raw)
+        prompt = _Prompt.of(body)
+        if prompt.mode not in script.modes:
+            return self._refuse(400, body, f"response_format {prompt.mode!r} is not supported")
+        if rng.random() < script.p_rate_limited:
+            wait = {"Retry-After": f"{script.retry_after_s:g}"}
+            return self._refuse(429, body, "Rate limit reached", outcome="rate-limited", headers=wait)
+        if rng.random() < script.p_server_error:
+            return self._refuse(rng.choice((500, 502, 503)), body, "The server had an error", outcome="server-error")
+        is_dropped, is_charged = rng.random() < script.p_dropped, rng.random() < 0.5
+        message, outcome, finish = self._message(prompt, rng)
+        usage = self._usage(prompt, message)
+        if not is_dropped or is_charged:
+            self._book(usage)
+        delay_s = script.latency_s * rng.uniform(1 - script.latency_spread, 1 + script.latency_spread)
+        await asyncio.sleep(delay_s + (script.slow_s if rng.random() < script.p_slow else 0.0))
+        outcome = "dropped" if is_dropped else outcome
+        charged = usage | {"nano": usage["nano"] if not is_dropped or is_charged else 0}
+        seconds = time.monotonic() - started
+        self.served.append(Served(outcome=outcome, form=prompt.form, body=body, seconds=seconds, **charged))
+        if is_dropped and request.transport is not None:
+            request.transport.abort()
+        shown = {} if rng.random() < script.p_no_usage else {"usage": _reported(usage)}
+        choice = {"index": 0, "message": message, "finish_reason": finish}
+        return web.json_response(_envelope("chat.completion", body) | {"choices": [choice]} | shown)
+
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        if complaint := self._complaint(request, raw):
+            return complaint
+        body = json.loads(raw)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        n_input = sum(_n_tokens(text) for text in texts)
+        usage = {"n_input": n_input, "n_cached": 0, "n_output": 0, "nano": n_input * _nano(self.script.input_usd)}
+        self._book(usage)
+        self.served.append(Served(outcome="embedded", form="", body=body, **usage))
+        data = [{"object": "embedding", "index": i, "embedding": _embedding(text)} for i, text in enumerate(texts)]
+        return web.json_response(_envelope("list", body) | {"data": data, "usage": _reported(usage)})
+
+    # --- answers and books ---------------------------------------------------------------------------------
+
+    def _message(self, prompt: _Prompt, rng: Random) -> tuple[dict[str, Any], str, str]:
+        """The message, its outcome, and why it ends."""
+        if rng.random() < self.script.p_refusal:
+            return _refusal(rng)
+        text = answer(
+            prompt.form, prompt.schema, prompt.task, is_first=prompt.is_first, rates=self.script, rng=rng
+        )  # fmt: skip
+        outcome = "answered"
+        if rng.random() < self.script.p_malformed:
+            text, outcome = spoil(text, rng), "malformed"
+        whole = text.encode("utf-8", "replace")
+        if len(whole) > 4 * prompt.max_tokens:
+            cut = whole[: 4 * prompt.max_tokens].decode("utf-8", "ignore")
+            return {"role": "assistant", "content": cut}, "cut", "length"
+        return {"role": "assistant", "content": whole.decode()}, outcome, "stop"
+
+    def _usage(self, prompt: _Prompt, message: Mapping[str, Any]) -> dict[str, int]:
+        script = self.script
+        n_output = _n_tokens(message.get("content") or message.get("refusal") or "")
+        n_cached = _n_tokens(prompt.prefix) if prompt.prefix in self._prefixes else 0
+        self._prefixes.add(prompt.prefix)
+        nano = (prompt.n_input - n_cached) * _nano(script.input_usd) + n_cached * _nano(script.cached_usd)
+        nano += n_output * _nano(script.output_usd)
+        return {"n_input": prompt.n_input, "n_cached": n_cached, "n_output": n_output, "nano": nano}
+
+    def _book(self, usage: Mapping[str, int]) -> None:
+        self._sums["n_charged"] += 1
+        self._sums.update(usage)
+
+    def _complaint(self, request: web.Request, raw: bytes) -> web.Response | None:
+        self._sums["n_requests"] += 1
+        if self.script.key and request.headers.get("Authorization") != f"Bearer {self.script.key}":
+            return self._refuse(401, {}, "Incorrect API key provided")
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            return self._refuse(400, {}, "The body is no JSON")
+        if not isinstance(body, dict) or not (body.get("messages") or body.get("input")) or body.get("stream"):
+            return self._refuse(400, {}, "expected `messages` or `input`, and no stream")
+        return None
+
+    def _refuse(
+        self, status: int, body: Mapping[str, Any], reason: str, *, outcome: str = "refused", headers: Any = None
+    ) -> web.Response:
+        self.served.append(Served(outcome=outcome, form="", body=body))
+        error = {"message": reason, "type": outcome, "param": None, "code": status}
+        return web.json_response({"error": error}, status=status, headers=headers)
+
+    def _random(self, raw: bytes) -> Random:
+        digest = hashlib.sha256(raw).hexdigest()
+        self._times[digest] += 1
+        return Random(f"{self.script.seed}/{digest}/{self._times[digest]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prompt:
+    """What a request asks for.
+
+    Attributes:
+        task: Of the first message from the user.
+        prefix: The first message, which requests may have in common.
+    """
+
+    form: str
+    mode: str
+    schema: dict[str, Any]
+    task: str
+    prefix: str
+    is_first: bool
+    n_input: int
+    max_tokens: int
+
+    @staticmethod
+    def of(body: Mapping[str, Any]) -> _Prompt:
+        asked = body.get("response_format") or {"type": "text"}
+        named = asked.get("json_schema") or {}
+        schema = named.get("schema") or asked.get("schema") or {}
+        said = [(message["role"], _text(message["content"])) for message in body["messages"]]
+        whole = "\n".join(text for _, text in said)
+        form = form_of(str(named.get("name") or schema.get("title") or ""), schema, whole)
+        return _Prompt(
+            form=form,
+            mode=asked["type"],
+            schema=schema,
+            task=next((text for role, text in said if role == "user"), ""),
+            prefix=said[0][1],
+            is_first=all(role != "assistant" for role, _ in said),
+            n_input=sum(4 + _n_tokens(text) for _, text in said) + (_n_tokens(json.dumps(schema)) if schema else 0),
+            max_tokens=int(body.get("max_completion_tokens") or body.get("max_tokens") or 2**20),
+        )
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
+
+
+def _n_tokens(text: str) -> int:
+    return -(-len(text.encode("utf-8", "replace")) // 4)
+
+
+def _nano(usd_per_million: float) -> int:
+    return round(usd_per_million * 1000)
+
+
+def _reported(usage: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage["n_input"],
+        "completion_tokens": usage["n_output"],
+        "total_tokens": usage["n_input"] + usage["n_output"],
+        "prompt_tokens_details": {"cached_tokens": usage["n_cached"]},
+    }
+
+
+def _envelope(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": "scripted", "object": kind, "created": 0, "model": body.get("model", "scripted")}
+
+
+def _refusal(rng: Random) -> tuple[dict[str, Any], str, str]:
+    """One of the three ways in which models decline."""
+    said = "I'm sorry, but I can't help with that."
+    return rng.choice(
+        (
+            ({"role": "assistant", "content": None, "refusal": said}, "refusal", "stop"),
+            ({"role": "assistant", "content": said}, "refusal", "stop"),
+            ({"role": "assistant", "content": ""}, "refusal", "content_filter"),
+        )
+    )
+
+
+def _embedding(text: str) -> list[float]:
+    """A text's words, hashed into a vector of length 1: texts with words in common are near each other."""
+    vector = [0.0] * _N_DIMENSIONS
+    for word in re.findall(r"\w+", text.lower()):
+        digest = hashlib.sha256(word.encode()).digest()
+        vector[digest[0] % _N_DIMENSIONS] += 1.0 if digest[1] % 2 else -1.0
+    norm = sum(x * x for x in vector) ** 0.5 or 1.0
+    return [x / norm for x in vector]
+
+
+def settings_yaml(url: str, script: Script) -> str:
+    """The part of a configuration that points a run at a scripted model."""
+    return f"""designers:
+  kinds: {{rules: 0, llm: 1}}
+agents:
+  models:
+    default:
+      - name: openai/scripted
+        api_base: {url}
+        input_usd: {script.input_usd}
+        cached_usd: {script.cached_usd}
+        output_usd: {script.output_usd}
+        context_tokens: 200000
+  caps: {{run: 10.0}}
+"""
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m genesys.testing.scripted_model", description=Script.__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--port", type=int, default=8123, help="0 for any that is free")
+    for field in fields(Script):
+        flag, default = f"--{field.name.replace('_', '-')}", field.default
+        if isinstance(default, tuple):
+            parser.add_argument(flag, nargs="+", default=default)
+        else:
+            parser.add_argument(flag, type=type(default), default=default)
+    given = vars(parser.parse_args())
+    port = given.pop("port")
+    script = Script(**given | {"modes": tuple(given["modes"])})
+    server = ScriptedModel(script, port=port, keep=0)
+    try:
+        asyncio.run(server.serve(lambda: print(settings_yaml(server.url, script), flush=True)))
+    except KeyboardInterrupt:
+        print(json.dumps(asdict(server.charged)))
+    except OSError as error:
+        raise SystemExit(f"Cannot serve on port {port}: {error.strerror}. Name another with --port, or 0.") from None
+
+
+if __name__ == "__main__":
+    main()
