@@ -10,11 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from genesys.errors import GenesysError
+
 NANO_PER_USD = 1_000_000_000
 
 CallFailure = Literal["rate-limited", "unavailable", "timeout", "refused", "too-long", "bad-request"]
 """`timeout` and a broken connection leave open whether the provider charges, so that they stay booked in full; the
 others are certain to be free."""
+
+
+class MoneyError(GenesysError, RuntimeError):
+    """The books met what its callers must never do; whatever was really spent is booked nevertheless."""
+
+
+class StaleError(GenesysError, RuntimeError):
+    """A replay was asked for what was never recorded: the session is not the one of then. It ends as `stale`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
