@@ -14,9 +14,9 @@ from genesys.errors import GenesysError
 
 NANO_PER_USD = 1_000_000_000
 
-CallFailure = Literal["rate-limited", "unavailable", "timeout", "refused", "too-long", "bad-request"]
-"""`timeout` and a broken connection leave open whether the provider charges, so that they stay booked in full; the
-others are certain to be free."""
+CallFailure = Literal["rate-limited", "unavailable", "timeout", "refused", "forbidden", "too-long", "bad-request"]
+"""`refused` for what was asked; `forbidden` for who asks: no key, no money with the provider, no such model. `timeout` and a
+broken connection leave open whether the provider charges, so that they stay booked in full; the others are certain to be free."""
 
 
 class MoneyError(GenesysError, RuntimeError):
@@ -57,11 +57,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the provider says it charged for."""
+    """What the provider says it charged for.
+
+    Attributes:
+        n_cached, n_written: Of the input tokens, those found in its cache, and those put there.
+    """
 
     n_input: int
     n_output: int
     n_cached: int = 0
+    n_written: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,13 +129,14 @@ def price_of(model: ModelConfig) -> Price:
         )
     if "input" in own:  # the table's other figures belong to its own
         table["cached"], table["written"] = None, -(-own["input"] * 5 // 4) if caches_on_request(model.name) else None
-    limits = [tokens for tokens in (model.context_tokens, row.get("max_input_tokens"), _tier(row)) if tokens]
+    tier = None if "input" in own else _tier(row)
+    limits = [tokens for tokens in (model.context_tokens, row.get("max_input_tokens"), tier) if tokens]
     return Price(
         input=found["input"],
         output=max(found["output"], 0 if "output" in own else table["reasoning"] or 0),
         cached=own.get("cached", table["cached"] or found["input"]),
         written=table["written"] or found["input"],
-        context_tokens=model.context_tokens if "input" in own else min(limits, default=None),
+        context_tokens=min(limits, default=None),
         source="configuration" if {"input", "output"} <= own.keys() else "LiteLLM's table",
     )
 
