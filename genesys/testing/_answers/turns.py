@@ -7,11 +7,28 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from genesys.gau.library import library
 from genesys.roles import answers as forms
 from genesys.testing._answers.units import FLAWS, class_name, leaf_names, write_unit
+
+_REASONS = (
+    "Small outputs keep the residual stream from growing with depth.",
+    "A ripple near zero adds curvature where most activations lie.",
+    "Large values saturate, so that rare tokens cannot dominate a sum.",
+    "Gradients stay above a floor everywhere, which helps deep stacks.",
+    "It costs one multiplication for each channel and no weights.",
+    "Odd symmetry leaves the mean of every feature where it was.",
+    "Early training sees nearly the same unit as before, late training another.",
+    "Noise of low precision is pressed together at both ends.",
+    "Copies of a pattern at several strengths become distinguishable.",
+    "Interference between stored associations shrinks.",
+    "Decay over time follows the content rather than the distance.",
+    "Nearby words are weighed before far ones.",
+    "Frequencies that a filter lets pass come back as harmonics.",
+    "Keys that agree in sign reinforce one another.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +85,15 @@ def _proposer(asked: Asked) -> forms.ProposerTurn:
     is_mutation = "Mode: mutation" in asked.text
     manner = rng.choice(("Damped", "Bounded", "Rippled", "Squashed", "Bent", "Eased"))
     title = f"{manner} {kind} {rng.randrange(10**6):06d}"
+    reasons = " ".join(rng.sample(_REASONS, 5))
     said = {
-        "abstract": f"A {manner.lower()} {kind} in the place of {unit}: its output goes through a smooth bounded map.",
-        "motivation": "A bounded output keeps the residual stream small, so that training is stable at high rates.",
+        "abstract": f"A {manner.lower()} {kind} in the place of {unit}. {reasons}",
+        "motivation": f"{reasons} The parents lack it.",
         "mathematics": "y = f(x); Y = y + c sin(y), elementwise, thus causal; the recurrence is that of f.",
         "algorithm": "y = unit(X)  # (B, L, D)\nreturn y + c * sin(y)  # O(B L D)",
         "risks": "Too large a constant hurts the gradients.",
     }
-    if asked.is_first and rng.random() < asked.rates.p_search:
+    if _may(asked, "search") and rng.random() < asked.rates.p_search:
         return forms.ProposerTurn(action="search", query=f"{manner.lower()} {kind}", title="", target="",
                                   **dict.fromkeys(said, ""))  # fmt: skip
     target = ("" if path == "(root)" else path) if is_mutation else ""
@@ -84,7 +102,7 @@ def _proposer(asked: Asked) -> forms.ProposerTurn:
 
 def _reviewer(asked: Asked) -> forms.ReviewerTurn:
     rng = asked.rng
-    if asked.is_first and rng.random() < asked.rates.p_search:
+    if _may(asked, "search") and rng.random() < asked.rates.p_search:
         scores = dict.fromkeys(("novelty", "soundness", "feasibility", "effect", "cost", "rating"), 0.0)
         return forms.ReviewerTurn(action="search", query="bounded output", review="", suggestions="", **scores)
     rating = _rating(asked)
@@ -114,7 +132,7 @@ def _coder(asked: Asked) -> forms.CoderTurn:
     flaw = rng.choice(FLAWS) if rng.random() < asked.rates.p_bad_code else ""
     code = write_unit(_kinds(accepts), depth, rng, flaw=flaw)
     said = {"explanation": "The library's unit with a smooth bounded map of its output.", "query": ""}
-    if asked.is_first and rng.random() < asked.rates.p_tool:
+    if _may(asked, "use") and rng.random() < asked.rates.p_tool:
         match rng.randrange(5):
             case 0:
                 return forms.CoderTurn(action="check", code=code, **said)
@@ -183,6 +201,11 @@ def _rating(asked: Asked) -> float:
     if asked.rng.random() < asked.rates.p_low_rating:
         return round(asked.rng.uniform(0, max(0.0, bar - 0.5)), 1)
     return round(asked.rng.uniform(bar, 5), 1)
+
+
+def _may(asked: Asked, verb: Literal["search", "use"]) -> bool:
+    """Whether a conversation starts here in which the prompt lets the model do that."""
+    return asked.is_first and f"You may {verb} 0 " not in asked.text
 
 
 def _near(rating: float, rng: Random) -> float:
