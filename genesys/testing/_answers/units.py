@@ -16,7 +16,7 @@ FLAWS: tuple[Flaw, ...] = ("looks-ahead", "syntax", "shape", "no-unit", "dead-pa
 
 LEAVES = {
     "norm": ("RMSNorm", "LayerNorm", "CentredRMSNorm", "ScaleNorm", "DynamicTanh"),
-    "mixer": ("CumulativeMean", "ShortConv", "ALiBiAttention", "LongConv"),
+    "mixer": ("CumulativeMean", "ALiBiAttention"),
     "channel": ("GeGLU", "SwiGLU", "BilinearMLP", "SquaredReLUMLP", "GELUMLP"),
     "position": ("Rotary", "PartialRotary", "LearnedRotary"),
 }
@@ -56,8 +56,8 @@ def write_unit(accepts: Sequence[str], depth: int, rng: Random, *, flaw: Flaw = 
 
 
 def leaf_names(accepts: Sequence[str]) -> list[str]:
-    """Library units without slots that fit."""
-    return [name for kind in accepts or LEAVES for name in LEAVES.get(kind, ())]
+    """Library units without slots that fit, of the first kind that is accepted."""
+    return [name for kind in accepts[:1] or LEAVES for name in LEAVES.get(kind, ())]
 
 
 def class_name(source: str) -> str:
@@ -68,7 +68,7 @@ def class_name(source: str) -> str:
 
 def _model(accepts: Sequence[str], depth: int, rng: Random) -> str:
     kinds = [kind for kind in accepts if kind in LEAVES or kind in BRANCHING] or ["mixer"]
-    kind = "block" if depth == 0 and "block" in (accepts or ("block",)) else rng.choice(kinds)
+    kind = "block" if depth == 0 and not accepts else kinds[0]
     branching = BRANCHING.get(kind, ()) if depth < 2 else ()
     if kind not in LEAVES or (branching and rng.random() < 0.3):
         return rng.choice(BRANCHING[kind])
