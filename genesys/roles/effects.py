@@ -47,11 +47,14 @@ class Refusal:
         cause: `malformed` after the repair turn and every other model, `declined` by the model itself, `unavailable` when
             no endpoint answered, `money` when a cap leaves no room for the call, `too-long` when the prompt does not fit.
         cap: Of `money`, which one: `call`, `session`, `role`, `day` or `run`.
+        cost_nano, n_calls: What the asking cost all the same, in nano-dollars, and its requests.
     """
 
     cause: RefusalCause
     reason: str
     cap: str = ""
+    cost_nano: int = 0
+    n_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
