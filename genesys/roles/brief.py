@@ -23,7 +23,7 @@ class SessionLimits:
         max_proposals: Proposals of a session until one passes.
         max_searches: Of the proposer and of the reviewer, each.
         max_turns: Uses of tools in one coding.
-        max_attempts: Codings of one unit that fail before the tree is rolled back.
+        max_attempts: Rounds of codings of one unit, each of `samples` side by side, that fail before the tree is rolled back.
         max_failed_units: Units given up before the session ends.
         max_units: Units of a finished tree.
         reviewer, observer, planner: Whether these roles are asked; without them proposals pass, units pass their checks
