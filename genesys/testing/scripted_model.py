@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from random import Random
 from typing import Any, Self
 
@@ -79,6 +79,7 @@ class Served:
     Attributes:
         outcome: `answered`, `malformed`, `refusal`, `cut`, `rate-limited`, `server-error`, `dropped`, `refused` or `embedded`.
         nano: What it was charged, in nano-dollars.
+        at: When it came, on the monotonic clock.
         seconds: From the whole request to the answer's first byte.
     """
 
@@ -89,6 +90,7 @@ class Served:
     n_cached: int = 0
     n_output: int = 0
     nano: int = 0
+    at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
 
 
@@ -140,7 +142,7 @@ class ScriptedModel:
 
     @property
     def charged(self) -> Charged:
-        return Charged(**{field.name: self._sums[field.name] for field in fields(Charged)})
+        return Charged(**{column.name: self._sums[column.name] for column in fields(Charged)})
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Listen, say so, and serve until the end.
@@ -211,7 +213,7 @@ class ScriptedModel:
         outcome = "dropped" if is_dropped else outcome
         charged = usage | {"nano": usage["nano"] if not is_dropped or is_charged else 0}
         seconds = time.monotonic() - started
-        self.served.append(Served(outcome=outcome, form=prompt.form, body=body, seconds=seconds, **charged))
+        self.served.append(Served(outcome=outcome, form=prompt.form, body=body, at=started, seconds=seconds, **charged))
         if is_dropped and request.transport is not None:
             request.transport.abort()
         shown = {} if rng.random() < script.p_no_usage else {"usage": _reported(usage)}
@@ -394,8 +396,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m genesys.testing.scripted_model", description=Script.__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--port", type=int, default=8123, help="0 for any that is free")
-    for field in fields(Script):
-        flag, default = f"--{field.name.replace('_', '-')}", field.default
+    for knob in fields(Script):
+        flag, default = f"--{knob.name.replace('_', '-')}", knob.default
         if isinstance(default, tuple):
             parser.add_argument(flag, nargs="+", default=default)
         else:
