@@ -118,14 +118,14 @@ async def test_a_mode_that_is_set_is_used(open_place: Open, structured: str, mod
 
 
 async def test_one_repair_then_the_next_model_then_a_refusal(open_place: Open) -> None:
-    with ScriptedModel(Script(p_malformed=1.0, seed=8)) as bad, ScriptedModel() as good:
+    with ScriptedModel(Script(p_malformed=1.0, seed=8)) as bad:
         async with open_place(bad) as alone:
             answers = await alone.ask_many(30)
             refused = [answer for answer in answers if isinstance(answer, Refusal)]
             assert len(refused) >= 8 and {refusal.cause for refusal in refused} <= {"malformed", "declined"}
             assert 8 <= alone.n_purposes["repair"] <= 30
             assert alone.book.totals().run.booked_nano == charged(bad)
-    with ScriptedModel(Script(p_malformed=1.0, seed=8)) as bad:
+    with ScriptedModel(Script(p_malformed=1.0, seed=8)) as bad, ScriptedModel() as good:
         async with open_place(bad, good) as place:
             answers = [await place.ask(sample, session="t") for sample in range(30)]
     assert all(isinstance(answer, Answered) for answer in answers)
