@@ -88,11 +88,11 @@ class BudgetScheduler(Batched):
             proposals_open: Whether designers may still propose; once they may not, the ladder ends with fewer designs
                 than quota.
         """
-        await self._catch_up()
-        held = next((lease for lease in self._replica.leases.values() if lease.holder == holder), None)
-        if held is not None:
-            return await self._task(held, self._replica.record(held.design))
         for _ in range(MAX_REFUSALS):
+            await self._catch_up()
+            held = next((lease for lease in self._replica.leases.values() if lease.holder == holder), None)
+            if held is not None:
+                return await self._task(held, self._replica.record(held.design))
             decision = decide(self._replica, self._settings.promotion, self._rng, proposals_open=proposals_open)
             granted = record = None
             if isinstance(decision, Verify):  # into the replica before anything is awaited: it holds for this moment
@@ -152,7 +152,12 @@ class BudgetScheduler(Batched):
         self._granted_at[event.lease] = self._clock()
         granted = self._replica.leases[event.lease]
         log.info("%s verifies %s at %s: %s", holder, chosen.design[:12], chosen.scale, chosen.reason)
-        if (await self._tree.append(event)).accepted:
+        try:
+            accepted = (await self._tree.append(event)).accepted
+        except BaseException:
+            self._forget()  # nobody knows whether it stands; held on to, it would be handed out for ever
+            raise
+        if accepted:
             return granted
         await self._start_over()  # the answer to an accepted grant may have been lost with the tree's process
         return granted if self._replica.leases.get(event.lease) == granted else None
@@ -166,8 +171,8 @@ class BudgetScheduler(Batched):
             shape={key: record.sizes[lease.scale][key] for key in ("vocab_size", "d_model", "n_blocks")},
             seed=lease.seed,
             recipe=lease.recipe,
-            program=await self._tree.program(record.id),
             reference=self._replica.reference,
+            program=await self._tree.program(record.id),
         )
 
     async def _start_over(self) -> None:

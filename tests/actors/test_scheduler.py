@@ -141,3 +141,30 @@ async def test_a_snapshot_that_cannot_be_kept_ends_nothing(tmp_path: Path, monke
     for lease, design in enumerate(("a", world.plan.seeds[0].design), start=1):
         granted = LeaseGranted(lease=lease, design=design, scale=tree._tree.scales[0], holder="v")
         assert (await tree.append(granted)).accepted
+
+
+async def test_a_grant_of_which_nobody_knows_whether_it_stands_is_not_held_on_to(tmp_path: Path) -> None:
+    world = await started(tmp_path / "run")
+
+    class Away:
+        """The tree, which once does not answer to a grant."""
+
+        n_failed = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.tree, name)
+
+        async def append(self, event: Event) -> Any:
+            if isinstance(event, LeaseGranted) and not self.n_failed:
+                self.n_failed += 1
+                raise TransientError("away")
+            return await world.tree.append(event)
+
+    settings = SchedulerSettings(scales=world.plan.ladder.scales, promotion=resolve_promotion())
+    scheduler = BudgetScheduler(Away(), settings)  # type: ignore[arg-type]
+    with pytest.raises(TransientError, match="away"):
+        await scheduler.lease("V-1", True)
+    task = await scheduler.lease("V-1", True)
+    assert isinstance(task, VerifyTask)
+    leases = [event for event in await world.tree.news(0) if isinstance(event, LeaseGranted)]
+    assert [lease.lease for lease in leases] == [task.lease]

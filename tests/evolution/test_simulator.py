@@ -46,6 +46,10 @@ def test_a_design_handed_in_after_the_end_is_kept_for_a_session_to_come() -> Non
     assert kinds[-3:] == ["run_finished", "design_proposed", "design_implemented"]
 
 
+def test_a_grant_that_the_tree_never_heard_of_is_forgotten() -> None:
+    assert simulate(random_schedule(70_024_216)).reason == "every quota is spent"  # it went on for ever
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_a_thousand_schedules(block: int) -> None:

@@ -54,11 +54,11 @@ class Granter:
         self._ahead: dict[int, LeaseGranted] = {}
 
     async def lease(self, holder: str, proposals_open: bool) -> Verification | Wait | Done:
-        await self._catch_up()
-        held = next((lease for lease in self.replica.leases.values() if lease.holder == holder), None)
-        if held is not None:
-            return self._task(held)
         for _ in range(MAX_REFUSALS):
+            await self._catch_up()
+            held = next((lease for lease in self.replica.leases.values() if lease.holder == holder), None)
+            if held is not None:
+                return self._task(held)
             decision = decide(self.replica, self._promotion, self._rng, proposals_open=proposals_open)
             granted = await self._grant(decision, holder) if isinstance(decision, Verify) else None
             if (failure := getattr(decision, "failure", None)) is not None:
@@ -102,7 +102,12 @@ class Granter:
         self._ahead[event.lease] = event
         self._granted_at[event.lease] = self._now()
         granted = self.replica.leases[event.lease]
-        if (await self._ask_tree("append", event)).accepted:
+        try:
+            accepted = (await self._ask_tree("append", event)).accepted
+        except BaseException:
+            self._forget()
+            raise
+        if accepted:
             return granted
         await self._start_over()
         return granted if self.replica.leases.get(event.lease) == granted else None
