@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
-from actors.messages import CheckTask, Parent, ProposeTask, Submission
+from actors.messages import CheckTask, DesignSession, Parent, ProposeTask, Submission
 from genesys.checker import VerdictCache, check_request, is_sane, sketch_distance, unchecked
 from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
 from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, Event, ProposalFailed
@@ -27,8 +28,13 @@ from genesys.sandbox.layers import Level
 from genesys.storage import content_hash
 from genesys.verification.checking import check_design
 
+if TYPE_CHECKING:
+    from actors.sessions import Sessions, SessionTools
+
 CHECK_DEADLINE_S = 180.0
 MAX_DUPLICATES = 20
+MAX_CHECKS = 2
+"""Of one designer at once; where language models design, it has many designs in the making."""
 
 
 class Designer(Batched):
@@ -39,17 +45,21 @@ class Designer(Batched):
         scales: The ladder's scales, for the checker and the size tuner.
         cage: Where generated code is checked; a warm fork server of its own by default.
         verdicts: Where verdicts are kept, for designs that come again; nowhere by default.
+        tools: For sessions of language models, of which it conducts any number at once; None where rules design alone.
     """
 
     def __init__(
         self, name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, *, cage: Cage | None = None,
         objects: Objects | None = None, verdicts: VerdictCache | None = None, sandbox: Level = "standard",
+        tools: SessionTools | None = None,
     ) -> None:  # fmt: skip
         self._name, self._tree, self._vocab_size = name, tree, vocab_size
         self._scales = scales
-        self._cage = cage or ForkCage(preload=CHECK_MODULES, require=sandbox)
+        self._cage = cage or ForkCage(preload=_modules(tools), require=sandbox)
         self._objects = objects or RayObjects()
         self._verdicts = verdicts
+        self._room = asyncio.Semaphore(MAX_CHECKS)
+        self._sessions = self._open_sessions(tools) if tools else None
 
     def __repr__(self) -> str:
         return self._name
@@ -63,7 +73,14 @@ class Designer(Batched):
         await self._cage.layers()
         return self._name
 
-    async def design(self, task: ProposeTask | CheckTask) -> None:
+    def _open_sessions(self, tools: SessionTools) -> Sessions:
+        from actors.sessions import Sessions
+        from genesys.agents.workbench import Workbench
+
+        workbench = Workbench(self._cage, self._scales, self._vocab_size, verdicts=self._verdicts, n_jobs=MAX_CHECKS)
+        return Sessions(self._tree, self._objects, workbench, tools)
+
+    async def design(self, task: ProposeTask | DesignSession | CheckTask) -> None:
         """Do one task and submit the outcome; idempotent by design id."""
         match task:
             case CheckTask():
@@ -72,6 +89,25 @@ class Designer(Batched):
                 await self._tree.submit(Submission(events=(await self._checked(tree),)))
             case ProposeTask():
                 await self._propose(task)
+            case DesignSession():
+                await self._conduct(task)
+
+    async def _conduct(self, work: DesignSession) -> None:
+        assert self._sessions is not None, "sessions are handed out where language models are configured"
+        ended = await self._sessions.conduct(work)
+        account = self._objects.put(ended.account)
+        if ended.tree is None:
+            await self._tree.submit(Submission(events=(ended.event(),), account=account))
+            return
+        program = encode_program(ended.tree)
+        proposed = ended.proposed(
+            program=content_hash(program), name=design_name(ended.tree), steps=step_sizes(ended.tree, ended.parents)
+        )
+        outcome = await self._checked(ended.tree, ended.parents)
+        submission = Submission(events=(proposed, outcome), program=self._objects.put(program), account=account)
+        if not await self._tree.submit(submission):  # another designer was first with this design
+            failure = ended.failed("duplicate", "the design came to exist meanwhile", proposed.design)
+            await self._tree.submit(Submission(events=(failure,), account=account))
 
     async def _propose(self, task: ProposeTask) -> None:
         parents = [await self._read(parent) for parent in task.parents]
@@ -124,9 +160,10 @@ class Designer(Batched):
         killed: JobFailed | None = None
         for _ in range(2):
             try:
-                report = await check_design(
-                    tree, self._request(tree), self._cage, deadline_s=CHECK_DEADLINE_S, verdicts=self._verdicts
-                )
+                async with self._room:
+                    report = await check_design(
+                        tree, self._request(tree), self._cage, deadline_s=CHECK_DEADLINE_S, verdicts=self._verdicts
+                    )
                 return self._verdict(tree, report, parents)
             except JobFailed as failure:
                 killed = failure
@@ -157,6 +194,15 @@ class Designer(Batched):
         ]
         known = [distance for distance in moved if distance is not None]
         return {"behaviour": min(known)} if known else {}
+
+
+def _modules(tools: SessionTools | None) -> tuple[str, ...]:
+    """What the cage imports once."""
+    if tools is None:
+        return CHECK_MODULES
+    from genesys.agents.workbench import BENCH_MODULES
+
+    return BENCH_MODULES
 
 
 def step_sizes(tree: UnitTree, parents: Sequence[UnitTree]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -14,7 +14,20 @@ from ray.util.metrics import Gauge
 
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects
-from actors.messages import Appended, CheckTask, DesignerTask, Done, Outcome, Parent, ProposeTask, Ref, Submission, Wait
+from actors.messages import (
+    Appended,
+    CheckTask,
+    DesignerTask,
+    DesignSession,
+    Done,
+    Outcome,
+    Parent,
+    ProposeTask,
+    Ref,
+    Submission,
+    Wait,
+)
+from actors.session_desk import Kind, SessionDesk, SessionSettings
 from genesys.errors import GenesysError, TransientError
 from genesys.evolution import BookkeepingError, DesignState, DesignView
 from genesys.evolution.events import (
@@ -24,15 +37,18 @@ from genesys.evolution.events import (
     ProposalFailed,
     RunResumed,
     RunStarted,
+    SessionStarted,
     VerificationFailed,
     VerificationRecorded,
+    is_vain,
     n_failed_in_a_row,
 )
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.operators import Focus, adaptive_focus, known_twin, with_adaptive_rates
-from genesys.evolution.selection import SelectionStrategy, select_safely
+from genesys.evolution.selection import Selection, SelectionStrategy, select_safely
+from genesys.evolution.sessions import encode_task
 from genesys.evolution.status import RunStatus, run_status
-from genesys.storage import RunStore, open_tree
+from genesys.storage import RunStore, content_hash, open_tree
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +65,7 @@ class TreeSettings:
     Attributes:
         ahead, max_failed_proposals, adaptive: See `genesys.config.DesignersConfig`.
         seed: Of the selections.
+        sessions: Of language models; none by default.
     """
 
     run_folder: Path
@@ -58,6 +75,7 @@ class TreeSettings:
     max_failed_proposals: int = 200
     adaptive: bool = False
     fitness: str = "relative"
+    sessions: SessionSettings = field(default_factory=SessionSettings)
 
 
 class EvolutionTree(Batched):
@@ -86,6 +104,7 @@ class EvolutionTree(Batched):
         self._forms = {record.normal_form: record.id for record in self._tree}  # those in the making, too
         self._claimed_forms: dict[str, str] = {}  # by design
         self._in_hand: set[str] = set()  # designers with a proposal in the making
+        self._desk = SessionDesk(settings.sessions, self._tree)
         self._failed_in_a_row = n_failed_in_a_row(self._recent)
         self._metrics = _TreeMetrics()
 
@@ -139,10 +158,24 @@ class EvolutionTree(Batched):
         if unchecked is not None:
             self._claims[unchecked] = designer
             return CheckTask(design=unchecked, name=tree.record(unchecked).name, program=await self.program(unchecked))
-        limit = self._limit()
+        limit, left_behind = self._limit(), self._desk.left_behind()
+        if left_behind is not None and not isinstance(limit, Done):
+            return await self._session(left_behind, designer)
         if limit is not None:
             return limit
-        return await self._propose_task(designer)
+        if self._desk.is_lessons_due:
+            return await self._start_session("llm", None, designer)
+        kind, refined = self._desk.draw(self._rng)
+        if kind == "none":
+            return Done(reason=f"only language models design here, and their money is spent: {tree.out_of_money}")
+        self._in_hand.add(designer)
+        if refined:
+            reason = f"hybrid: varying design {refined[:12]} of a language model by rules"
+            return await self._propose_task(Selection(operator="mutation", parents=(refined,), reason=reason), designer)
+        selection = await self._select()
+        if kind != "rules":
+            return await self._start_session(kind, selection, designer)
+        return await self._propose_task(selection, designer)
 
     def _limit(self) -> Wait | Done | None:
         """Why no new design should be proposed now, if that is so."""
@@ -164,15 +197,42 @@ class EvolutionTree(Batched):
             return Wait(reason="enough designs wait for a verifier", seconds=0.2)
         return None
 
-    async def _propose_task(self, designer: str) -> ProposeTask:
-        self._in_hand.add(designer)
+    async def _select(self) -> Selection:
         population = self._tree.population()
         selection, failure = select_safely(self._selection, population, self._rng, timeout_s=SELECTION_TIMEOUT_S)
-        views = [population.get(parent) for parent in selection.parents]
-        focus = adaptive_focus(population) if self._settings.adaptive else Focus()
         if failure is not None:
             log.warning("selection strategy failed: %s", failure.reason)
             await self._record((failure,))
+        return selection
+
+    async def _start_session(self, pool: Kind, selection: Selection | None, designer: str) -> DesignSession:
+        """Write a new session into the books with all that decides it, so that whoever takes it up does the same."""
+        task = self._desk.new_task(selection, self._rng.getrandbits(62))
+        blob = encode_task(task)
+        started = SessionStarted(
+            session=task.session, designer=designer, pool=pool, operator=task.operator, parents=task.parents,
+            task=content_hash(blob),
+        )  # fmt: skip
+        self._in_hand.add(designer)
+        self._desk.take(task.session, designer)  # before it is written: others ask meanwhile
+        accepted, reason = await self._record((started,), (blob,))
+        assert accepted, reason
+        return await self._session(started, designer, blob)
+
+    async def _session(self, started: SessionStarted, designer: str, blob: bytes = b"") -> DesignSession:
+        self._in_hand.add(designer)
+        self._desk.take(started.session, designer)
+        return DesignSession(
+            designer=designer,
+            session=started.session,
+            task=self._objects.put(blob or await self._blob(started.task)),
+            parents=tuple([await self.program(parent) for parent in started.parents]),
+        )
+
+    async def _propose_task(self, selection: Selection, designer: str) -> ProposeTask:
+        population = self._tree.population()
+        views = [population.get(parent) for parent in selection.parents]
+        focus = adaptive_focus(population) if self._settings.adaptive else Focus()
         await self._durable()  # what the choice rests on
         return ProposeTask(
             designer=designer,
@@ -206,9 +266,8 @@ class EvolutionTree(Batched):
     async def submit(self, submission: Submission) -> bool:
         """Take in a designer's outcome with the new program, if any; False when the books refuse it."""
         first = submission.events[0]
-        blobs: tuple[bytes, ...] = ()
-        if submission.program is not None:
-            blobs = (await self._objects.get(submission.program),)
+        refs = [ref for ref in (submission.program, submission.account) if ref is not None]
+        blobs = tuple([await self._objects.get(ref) for ref in refs])
         events = tuple(
             known_twin(self._tree, event) if isinstance(event, DesignImplemented) else event
             for event in submission.events
@@ -219,19 +278,28 @@ class EvolutionTree(Batched):
         elif isinstance(first, DesignProposed):
             self._forms.setdefault(first.normal_form, first.design)
         if accepted and not isinstance(events[-1], DesignProposed):  # a seed, or what came before, is no attempt
-            self._failed_in_a_row = 0 if isinstance(events[-1], DesignImplemented) else self._failed_in_a_row + 1
-        designer = (
-            first.designer if isinstance(first, ProposalFailed) else self._claims.get(getattr(first, "design", ""), "")
-        )
-        self._forget(designer)
+            is_new = isinstance(events[-1], DesignImplemented)
+            self._failed_in_a_row = 0 if is_new else self._failed_in_a_row + is_vain(events[-1])
+        self._forget(self._holder(first, accepted))
         return accepted
 
+    def _holder(self, event: Event, accepted: bool) -> str:
+        """Whose work is done with a submission that begins so; who is refused the end of a session has more to say of it."""
+        if session := getattr(event, "session", ""):
+            return self._desk.holder(session) if accepted else ""
+        if isinstance(event, ProposalFailed):
+            return event.designer
+        return self._claims.get(getattr(event, "design", ""), "")
+
     async def release(self, designer: str) -> None:
-        """Free what a designer that died had claimed."""
-        self._forget(designer)
+        """Free what a designer that died had claimed, in any of its slots."""
+        holders = {*self._in_hand, *self._claims.values(), *self._desk.holders}
+        for name in [name for name in holders if name == designer or name.startswith(f"{designer}.")]:
+            self._forget(name)
 
     def _forget(self, designer: str) -> None:
         self._in_hand.discard(designer)
+        self._desk.forget(designer)
         for design in [design for design, holder in self._claims.items() if holder == designer]:
             del self._claims[design]
             form = self._claimed_forms.pop(design, "")
@@ -241,12 +309,15 @@ class EvolutionTree(Batched):
     async def program(self, design: str) -> Ref:
         """A design's program by reference."""
         if design not in self._programs:
-            async with self._writing:  # the journal serves one thread at a time
-                self._programs[design] = self._objects.put(self._journal.blob(self._tree.record(design).program))
+            self._programs[design] = self._objects.put(await self._blob(self._tree.record(design).program))
         self._programs.move_to_end(design)
         if len(self._programs) > PROGRAMS_CACHED:
             self._programs.popitem(last=False)
         return self._programs[design]
+
+    async def _blob(self, name: str) -> bytes:
+        async with self._writing:  # the journal serves one thread at a time
+            return self._journal.blob(name)
 
     # --- the journal ---------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from actors.messages import (
     Appended,
     CheckTask,
     DesignerTask,
+    DesignSession,
     Outcome,
     Progress,
     ProposeTask,
@@ -30,6 +31,8 @@ from actors.messages import (
 from genesys.errors import GenesysError, TransientError
 from genesys.evolution.events import Event, RunStarted
 from genesys.evolution.status import RunStatus
+from genesys.llm.calls import Treasury
+from genesys.llm.spending import Totals
 
 CALL_TIMEOUT_S = 120.0
 RETRY_S = 60.0
@@ -80,10 +83,15 @@ class SchedulerHandle(Protocol):
     async def release(self, holder: str, cause: str, reason: str) -> int: ...
 
 
+class TreasurerHandle(Treasury, Protocol):
+    async def totals(self) -> Totals: ...
+    async def prices(self) -> dict[str, Any]: ...
+
+
 class DesignerHandle(Protocol):
     async def ready(self) -> str: ...
     async def ping(self) -> None: ...
-    async def design(self, task: ProposeTask | CheckTask) -> None: ...
+    async def design(self, task: ProposeTask | DesignSession | CheckTask) -> None: ...
 
 
 class VerifierHandle(Protocol):

@@ -53,6 +53,21 @@ class ProposeTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DesignSession:
+    """Conduct a session of language models to its end and submit what came of it.
+
+    Attributes:
+        task: The blob with the session's task, see `genesys.evolution.sessions`.
+        parents: Programs of the task's parents, in its order.
+    """
+
+    designer: str
+    session: str
+    task: Ref
+    parents: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckTask:
     """Check a design that stands in the journal unchecked: a seed, or a proposal whose designer died."""
 
@@ -91,16 +106,17 @@ class Done:
     reason: str
 
 
-DesignerTask = ProposeTask | CheckTask | Wait | Done
+DesignerTask = ProposeTask | DesignSession | CheckTask | Wait | Done
 VerifierTask = VerifyTask | Wait | Done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a designer has to tell the tree: events, and the program they name (by reference) if it is new."""
+    """What a designer has to tell the tree: events, and the program and the session's account that they name (by reference)."""
 
     events: tuple[Event, ...]
     program: Ref | None = None
+    account: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ class Driver:
     Args:
         spawn_designer, spawn_verifier: Start a pool's member of a given name.
         designers, verifiers: Names of the pools' members.
+        slots: Designs that each designer may have in the making; to the tree, each slot is a designer of its own.
         on_snapshot: Called about once a second.
         should_stop: Polled with it; a reason drains the run: what runs may finish, nothing new starts.
         pool: Members that are ready, by name.
@@ -63,6 +64,7 @@ class Driver:
     spawn_verifier: Spawn
     designers: Sequence[str]
     verifiers: Sequence[str]
+    slots: int = 1
     on_snapshot: Callable[[Snapshot], None] = lambda _: None
     should_stop: Callable[[], str] = lambda: ""
     pool: dict[str, Spawned] = field(default_factory=dict)
@@ -172,9 +174,29 @@ class Driver:
             ready.cancel()
 
     async def _proposals(self, member: Spawned) -> AsyncIterator[None]:
+        """A member's work in all its slots; the first that fails ends the others, whose work dies with the member."""
+        names = [member.name] if self.slots == 1 else [f"{member.name}.{k}" for k in range(1, self.slots + 1)]
+        finished: asyncio.Queue[None] = asyncio.Queue()
+        slots = {asyncio.create_task(self._slot(member, name, finished)) for name in names}
+        try:
+            while slots:
+                piece = asyncio.create_task(finished.get())
+                await asyncio.wait({piece, *slots}, return_when=asyncio.FIRST_COMPLETED)
+                piece.cancel()
+                for ended in [slot for slot in slots if slot.done()]:
+                    slots.discard(ended)
+                    ended.result()
+                if piece.done():
+                    yield
+        finally:
+            for slot in slots:
+                slot.cancel()
+
+    async def _slot(self, member: Spawned, name: str, finished: asyncio.Queue[None]) -> None:
+        """One slot's tasks, one after the other, until there are no more."""
         waited = 0.0
         while True:
-            match await self.tree.next_task(member.name):
+            match await self.tree.next_task(name):
                 case Done():
                     return
                 case Wait(seconds=seconds):
@@ -183,7 +205,7 @@ class Driver:
                 case task:
                     waited = 0.0
                     await member.handle.design(task)
-                    yield
+                    finished.put_nowait(None)
 
     async def _verifications(self, member: Spawned) -> AsyncIterator[None]:
         while True:

@@ -20,11 +20,24 @@ from actors.designer import encode_program
 from actors.evolution_tree import TreeSettings
 from actors.handles import RayObjects
 from actors.messages import Submission
+from actors.session_desk import SessionSettings
+from actors.sessions import SessionTools
+from actors.treasurer import TreasurerSettings
 from actors.verifier import VerifierSettings, pack_shards
 from cluster.driver import Driver, Snapshot
 from cluster.session import Session, ray_session, require_cards, require_shared_folder
-from cluster.spawn import cache_folder, end_services, spawn_designer, spawn_scheduler, spawn_tree, spawn_verifier
+from cluster.spawn import (
+    cache_folder,
+    end_services,
+    spawn_designer,
+    spawn_scheduler,
+    spawn_treasurer,
+    spawn_tree,
+    spawn_verifier,
+)
+from genesys.agents.briefing import bounds
 from genesys.config import RunConfig, load_design, strategy
+from genesys.config.agents import ROLES, models_of, require_run_cap, uses_models
 from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import (
@@ -46,12 +59,14 @@ from genesys.gau.library import SEED_NAMES
 from genesys.gau.normal_form import normal_form
 from genesys.ladder import Ladder
 from genesys.ladder.budget import Caps
+from genesys.llm.prices import PriceList
 from genesys.sandbox import open_cage
 from genesys.sandbox.cgroups import sweep
 from genesys.storage import RunStore, content_hash
 from genesys.train.data.shards import Shards, prepare_shards
 
 STOP_FILE = "stop"
+CALLS_FILE = "calls.sqlite"
 SERVICE_CPUS = 2
 
 
@@ -81,6 +96,7 @@ def evolve(
     _check_folder(store, resume)
     store.require_place(config.storage.journal)
     make_plan(config, store, selection, promotion)  # mistakes come out before the corpus is prepared
+    _check_prices(config)
     asyncio.run(open_cage(config.sandbox.require))
     shards = prepare_shards(config.corpus, cache_folder(), tokenizer=config.tokenizer)
     plan = make_plan(config, store, selection, promotion, data_hash=shards.hash)
@@ -171,10 +187,11 @@ async def _drive(
             run_folder=plan.store.root,
             selection=plan.selection,
             seed=config.seed,
-            ahead=config.designers.ahead,
+            ahead=config.designers.resolved_ahead,
             max_failed_proposals=config.designers.max_failed,
             adaptive=config.designers.adaptive,
             fitness=config.fitness,
+            sessions=session_settings(config, plan.store.root, shards.vocab_size),
         )
     )
     await tree.start(
@@ -211,6 +228,7 @@ async def _drive(
         gpus=config.verifiers.gpus_per_verification,
         sandbox=config.sandbox.require,
     )
+    tools = await _open_treasury(config, plan.store) if uses_models(config.designers.kinds) else None
     data = pack_shards(shards.path, shards.hash, objects)
     driver = Driver(
         tree=tree,
@@ -222,17 +240,54 @@ async def _drive(
             shards.vocab_size,
             verdicts=plan.store.artifacts / "verdicts",
             sandbox=config.sandbox.require,
+            tools=tools,
         ),
         spawn_verifier=lambda name: spawn_verifier(name, tree, config.verifiers, settings, data),
         designers=_names("Designer", config.designers.n),
         verifiers=_names("Verifier", config.verifiers.n),
+        slots=config.designers.slots,
         on_snapshot=on_snapshot,
         should_stop=partial(_stop_request, plan.store.root),
     )
     try:
         return await driver.run()
     finally:
-        end_services(tree, scheduler)
+        end_services(tree, scheduler, *([tools.treasury] if tools else []))
+
+
+def session_settings(config: RunConfig, root: Path, vocab_size: int) -> SessionSettings:
+    """What the tree is told of language models."""
+    designers, agents = config.designers, config.agents
+    if not uses_models(designers.kinds):
+        return SessionSettings()
+    return SessionSettings(
+        kinds=designers.kinds,
+        refine=designers.refine,
+        limits=asdict(agents.limits),
+        bounds=bounds(config.resolved_ladder().scales, vocab_size),
+        models={role: {m.name: m.weight for m in models_of(agents, role)} for role in ROLES if role != "default"},
+        adaptive=agents.adaptive,
+        lessons_every=agents.lessons_every,
+        planted=agents.planted,
+        ablations=root.parent / "ablations",
+    )
+
+
+async def _open_treasury(config: RunConfig, store: RunStore) -> SessionTools:
+    """Start the keeper of the money, at the prices that the run began with."""
+    agents = config.agents
+    treasurer = spawn_treasurer(
+        TreasurerSettings(path=store.root / CALLS_FILE, agents=agents, prices=PriceList.of(agents).to_json())
+    )
+    return SessionTools(agents=agents, prices=await treasurer.prices(), treasury=treasurer)
+
+
+def _check_prices(config: RunConfig) -> None:
+    """Refuse models whose price nobody knows, and a run without a cap whose models cost anything."""
+    if uses_models(config.designers.kinds):
+        prices = PriceList.of(config.agents)
+        if not prices.is_free and config.agents.caps.run is None:
+            require_run_cap(next(iter(prices.to_json())))
 
 
 def _check_folder(store: RunStore, resume: bool) -> None:

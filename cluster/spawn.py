@@ -13,8 +13,10 @@ from ray.exceptions import RayError
 from actors.budget_scheduler import BudgetSchedulerActor, SchedulerSettings
 from actors.designer import DesignerActor
 from actors.evolution_tree import EvolutionTreeActor, TreeSettings
-from actors.handles import MemberHandle, SchedulerHandle, ServiceHandle, TreeHandle
-from actors.messages import VerifyTask
+from actors.handles import MemberHandle, SchedulerHandle, ServiceHandle, TreasurerHandle, TreeHandle
+from actors.messages import DesignSession, VerifyTask
+from actors.sessions import SessionTools
+from actors.treasurer import TreasurerActor, TreasurerSettings
 from actors.verifier import Data, VerifierActor, VerifierSettings
 from genesys.checker import VerdictCache
 from genesys.config import VerifiersConfig
@@ -22,8 +24,9 @@ from genesys.ladder import Scale
 from genesys.sandbox.layers import Level
 
 _FOREVER: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
-TREE_NAME, SCHEDULER_NAME = "EvolutionTree", "BudgetScheduler"
+TREE_NAME, SCHEDULER_NAME, TREASURER_NAME = "EvolutionTree", "BudgetScheduler", "Treasurer"
 N_CONCURRENT = 64  # calls that a service actor may have open at once
+N_CALLS = 1024  # of the treasurer: a reservation may wait for a place in its model's rate limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,27 @@ def spawn_scheduler(tree: TreeHandle, settings: SchedulerSettings) -> SchedulerH
     return cast(SchedulerHandle, ServiceHandle(actor, SCHEDULER_NAME))
 
 
+def spawn_treasurer(settings: TreasurerSettings) -> TreasurerHandle:
+    """The keeper of the money; after a crash it reads its books again."""
+    actor = TreasurerActor.options(name=TREASURER_NAME, num_cpus=0, max_concurrency=N_CALLS, **_FOREVER).remote(
+        settings
+    )
+    return cast(TreasurerHandle, ServiceHandle(actor, TREASURER_NAME))
+
+
 def spawn_designer(
-    name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, *, verdicts: Path, sandbox: Level
-) -> Spawned:
+    name: str, tree: TreeHandle, scales: tuple[Scale, ...], vocab_size: int, *, verdicts: Path, sandbox: Level,
+    tools: SessionTools | None = None,
+) -> Spawned:  # fmt: skip
     """One designer. It is not restarted by Ray: the driver starts a new one and frees what the old one held.
 
     Args:
         verdicts: Folder in which the checker's verdicts are kept.
         sandbox: The level of isolation below which it refuses to work.
+        tools: For sessions of language models.
     """
     actor = DesignerActor.options(name=name, num_cpus=0.5).remote(
-        name, tree, scales, vocab_size, verdicts=VerdictCache(verdicts), sandbox=sandbox
+        name, tree, scales, vocab_size, verdicts=VerdictCache(verdicts), sandbox=sandbox, tools=tools
     )
     return Spawned(name, actor, MemberHandle(actor, _label))
 
@@ -88,6 +101,8 @@ def spawn_verifier(
 def _label(method: str, *args: Any) -> str:
     """What the dashboard's task list calls an actor call."""
     task = args[0] if args else None
+    if isinstance(task, DesignSession):
+        return f"{method} {task.session}"
     if isinstance(task, VerifyTask):
         return f"verify {task.name} at {task.scale.name}"
     return f"{method} {getattr(task, 'operator', getattr(task, 'name', ''))}".strip()

@@ -56,7 +56,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert_tuple(get_args(hint), value, where)
     if origin is not None and issubclass(origin, Mapping):
         if isinstance(value, Mapping):
-            return dict(value)
+            return _convert_items(get_args(hint)[1], value, where)
         raise _wrong(where, value, "a mapping")
     if is_dataclass(hint):
         if isinstance(value, Mapping):
@@ -86,6 +86,13 @@ def _is_alike(hint: Any, value: Any) -> bool:
 
 def _described(hint: Any) -> str:
     return _SCALARS.get(hint) or ("a list" if get_origin(hint) is tuple else "a mapping")
+
+
+def _convert_items(item: Any, value: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Values that are lists or mappings are read; whether plain ones fit is their owner's to say."""
+    if get_origin(item) is not tuple and not is_dataclass(item):
+        return dict(value)
+    return {str(key): _convert(item, each, f"{where}.{key}") for key, each in value.items()}
 
 
 def _convert_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from genesys.config.agents import check_agents, check_kinds, uses_models
 from genesys.config.reader import read
 from genesys.errors import ConfigError, suggest
 from genesys.evolution.selection import OperatorRates
@@ -17,8 +18,12 @@ from genesys.gau.library import SEED_NAMES
 from genesys.ladder import LADDERS, Ladder, Scale
 from genesys.ladder.budget import Budget, Caps, Cost
 from genesys.ladder.plan import HOUR_S
+from genesys.llm.settings import AgentsConfig
 from genesys.storage.address import check_url
 from genesys.train.data.dataset import DatasetCorpus
+
+AHEAD = 3
+"""Designs that may wait for a verifier where rules design."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +40,34 @@ class DesignersConfig:
 
     Attributes:
         n: Actors.
-        ahead: Designs that may wait for a verifier before proposing pauses, so that results reach the designers.
+        ahead: Designs that may wait for a verifier or be in the making before proposing pauses, so that results reach the
+            designers; by default 3, or as many as there are sessions and two more.
         max_failed: Failed proposals in a row after which a run stops proposing.
         adaptive: Whether operators, edits and places are drawn by what they earned lately (docs/operators.md).
+        kinds: How often a design is made by `rules`, by a session of language models (`llm`), or by `hybrid`: sessions
+            whose designs each get some children by rules. Relative weights.
+        sessions: Of each actor at once, where language models design; they wait for answers most of the time.
+        refine: Of `hybrid`: children by rules of each design by language models.
     """
 
     n: int = 1
-    ahead: int = 3
+    ahead: int | None = None
     max_failed: int = 200
     adaptive: bool = False
+    kinds: Mapping[str, float] = field(default_factory=lambda: {"rules": 1.0})
+    sessions: int = 8
+    refine: int = 4
+
+    @property
+    def slots(self) -> int:
+        """Designs that each actor may have in the making."""
+        return self.sessions if uses_models(self.kinds) else 1
+
+    @property
+    def resolved_ahead(self) -> int:
+        if self.ahead is not None:
+            return self.ahead
+        return max(AHEAD, self.n * self.slots + 2) if uses_models(self.kinds) else AHEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +193,7 @@ class RunConfig:
         designs: Files of further starting designs.
         reference: The design verified first at every scale; fitness is relative to it.
         operators: Rates of the selection strategy's operators; its own by default.
+        agents: Language models that design, where `designers.kinds` has any.
         fitness: `relative` (see `genesys.evolution.fitness`), or `paper`: the plain mean of the accuracies.
     """
 
@@ -187,6 +212,7 @@ class RunConfig:
     operators: OperatorRates | None = None
     promotion: str | StrategyConfig = "successive_halving"
     designers: DesignersConfig = field(default_factory=DesignersConfig)
+    agents: AgentsConfig = field(default_factory=AgentsConfig)
     verifiers: VerifiersConfig = field(default_factory=VerifiersConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -205,7 +231,8 @@ class RunConfig:
                 )
         for name, value in {
             "designers.n": self.designers.n,
-            "designers.ahead": self.designers.ahead,
+            "designers.ahead": self.designers.resolved_ahead,
+            "designers.sessions": self.designers.sessions,
             "designers.max_failed": self.designers.max_failed,
             "verifiers.n": self.verifiers.n,
             "verifiers.threads": self.verifiers.threads,
@@ -213,6 +240,10 @@ class RunConfig:
         }.items():
             if not value >= 1:
                 raise ConfigError(f"Cannot run with {name} = {value}: expected at least 1.")
+        if not self.designers.refine >= 0:
+            raise ConfigError(f"Cannot refine a design {self.designers.refine} times; expected 0 or more.")
+        check_kinds(self.designers.kinds, self.agents)
+        check_agents(self.agents)
         if not self.verifiers.memory_mb >= 0:
             raise ConfigError(f"Cannot give a job {self.verifiers.memory_mb} MiB of memory; expected 0 or more.")
         if not self.verifiers.gpus_per_verification >= 0:

@@ -11,16 +11,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState, Lease, Run
-from genesys.evolution.events import RunStarted, event_from_json, event_to_json
+from genesys.evolution.events import (
+    Event,
+    LessonsWritten,
+    ProposalFailed,
+    RunStarted,
+    SessionStarted,
+    event_from_json,
+    event_to_json,
+)
 from genesys.evolution.ranking import Ranking, Ratings
 from genesys.evolution.rating import FitnessRule
 from genesys.evolution.snapshot import SNAPSHOT_VERSION, record_from_json, value_to_json
 from genesys.ladder.budget import Budget, Caps, Cost
 from genesys.ladder.ledger import FIRST_SEED, Ledger, RunKey
 
+_SESSIONS = ("open_sessions", "failed_sessions", "lessons")
 CLIMBING = (DesignState.IMPLEMENTED, DesignState.VERIFIED)
 
 
@@ -49,6 +58,13 @@ class Books:
         self._seeds: list[str] = []
         self._pending_seeds: dict[str, None] = {}
         self._commits: list[str] = []
+        self.lessons_asked_at = 0
+        self.out_of_money = ""
+        self._open_sessions: dict[str, SessionStarted] = {}
+        self._closed_sessions: set[str] = set()
+        self._failed_sessions: list[ProposalFailed] = []
+        self._lessons: list[LessonsWritten] = []
+        self._authored: list[str] = []
         self._by_fingerprint: dict[str, str] = {}
         self._by_normal_form: dict[str, str] = {}
         self.budget = Budget()
@@ -142,6 +158,26 @@ class Books:
         return self._commits
 
     @property
+    def open_sessions(self) -> Mapping[str, SessionStarted]:
+        """Sessions of language models that have not ended, by id, the first started first."""
+        return MappingProxyType(self._open_sessions)
+
+    @property
+    def failed_sessions(self) -> Sequence[ProposalFailed]:
+        """How the sessions ended that gave no design, in their order; it only grows."""
+        return self._failed_sessions
+
+    @property
+    def authored(self) -> Sequence[str]:
+        """Ids of the designs by language models, in the order of their proposals; it only grows."""
+        return self._authored
+
+    @property
+    def lessons(self) -> Sequence[LessonsWritten]:
+        """The lessons of the run, the last of which count; it only grows."""
+        return self._lessons
+
+    @property
     def by_fingerprint(self) -> Mapping[str, str]:
         """The first proposed of the sane designs with a fingerprint; never a twin."""
         return MappingProxyType(self._by_fingerprint)
@@ -201,7 +237,7 @@ class Books:
         """The state as plain data, fit for JSON; equal states give equal snapshots."""
         return {
             "version": SNAPSHOT_VERSION,
-            "run": event_to_json(self.run) if self.run else None,
+            "run": _event_json(self.run) if self.run else None,
             "n_events": self.n_events,
             "last_lease": self.last_lease,
             "draining": self.draining,
@@ -213,7 +249,18 @@ class Books:
             "records": [value_to_json(record) for record in self._records.values()],
             "leases": [value_to_json(self._leases[number]) for number in sorted(self._leases)],
             "deaths": sorted([list(key), n] for key, n in self._deaths.items() if n),
+        } | self._sessions_json()
+
+    def _sessions_json(self) -> dict[str, Any]:
+        """Sessions of language models; nothing where there was none."""
+        found = {
+            "open_sessions": [_event_json(event) for event in self._open_sessions.values()],
+            "failed_sessions": [_event_json(event) for event in self._failed_sessions],
+            "lessons": [_event_json(event) for event in self._lessons],
+            "lessons_asked_at": self.lessons_asked_at,
+            "out_of_money": self.out_of_money,
         }
+        return {name: value for name, value in found.items() if value}
 
     @classmethod
     def from_snapshot(cls, data: Mapping[str, Any], rule: FitnessRule) -> Self:
@@ -239,6 +286,7 @@ class Books:
         records = [record_from_json(item) for item in data["records"]]
         tree._commits = [records[order].id for order in data["commits"]]
         tree._restore(records, [Lease(**item) for item in data["leases"]])
+        tree._restore_sessions(data)
         return tree
 
     def _restore(self, records: Sequence[DesignRecord], leases: Sequence[Lease]) -> None:
@@ -263,6 +311,19 @@ class Books:
             if lease.seed == FIRST_SEED:
                 self._present[lease.scale][lease.design] = None
         self._restore_orders()
+
+    def _restore_sessions(self, data: Mapping[str, Any]) -> None:
+        self.lessons_asked_at = data.get("lessons_asked_at", 0)
+        self.out_of_money = data.get("out_of_money", "")
+        events = {name: list(map(event_from_json, data.get(name, ()))) for name in _SESSIONS}
+        started = cast(list[SessionStarted], events["open_sessions"])
+        self._open_sessions = {event.session: event for event in started}
+        self._failed_sessions = cast(list[ProposalFailed], events["failed_sessions"])
+        self._lessons = cast(list[LessonsWritten], events["lessons"])
+        self._authored = [record.id for record in self._records.values() if record.session]
+        self._closed_sessions = {event.session for event in self._failed_sessions}
+        self._closed_sessions |= {event.session for event in self._lessons}
+        self._closed_sessions |= {self._records[design].session for design in self._authored}
 
     def _restore_run(self, design: str, run: Run) -> None:
         key = RunKey(design, run.scale, run.seed, run.recipe)
@@ -294,3 +355,8 @@ class Books:
 
     def __len__(self) -> int:
         return len(self._records)
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    """An event as part of a snapshot: the version is the snapshot's, so that equal states stay equal across releases."""
+    return event_to_json(event) | {"version": SNAPSHOT_VERSION}

@@ -79,6 +79,13 @@ class DesignRecord:
     normal_form: str = ""
     findings: tuple[Mapping[str, Any], ...] = ()
     runs: tuple[Run, ...] = ()
+    session: str = ""
+    title: str = ""
+    abstract: str = ""
+    account: str = ""
+    cost_usd: float = 0.0
+    scores: Mapping[str, float] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
     def committed(self, scale: str) -> tuple[Run, ...]:
         """The runs committed at a scale, replicates included."""

@@ -6,15 +6,21 @@ that old journals replay. Programs, reports and traces are blobs, named by the S
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from genesys.errors import ConfigError
+from genesys.evolution.frozen import maker
 from genesys.ladder.budget import Cost
 from genesys.ladder.ledger import RunKey
 
-EVENT_VERSION = 2
+EVENT_VERSION = 3
+LESSONS = "lessons"
+"""The operator of a session that writes lessons."""
+NO_FAULT_CAUSES = frozenset({"money", "stale"})
+"""Causes of a failed proposal that are no sign of a run that finds nothing new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,11 @@ class DesignProposed:
         odds: Probability, at that moment, of each operator that could have been drawn.
         steps: How far it went, by the name of the distance: from the parents (`tree`, `ast`), to the nearest seed (`seed`).
         normal_form: Hash of the program with names and layout made equal; equal ones are the same program.
+        session: The session of language models that made it, which it closes; "" where rules did.
+        account: The blob with what was said in the session.
+        cost_usd: What the session cost.
+        scores: What its reviewers and observers gave, such as `reviewer.rating`.
+        models: By role, the model that answered most.
     """
 
     kind: ClassVar[str] = "design_proposed"
@@ -60,17 +71,74 @@ class DesignProposed:
     steps: Mapping[str, float] = field(default_factory=dict)
     normal_form: str = ""
     reason: str = ""
+    session: str = ""
+    title: str = ""
+    abstract: str = ""
+    account: str = ""
+    cost_usd: float = 0.0
+    scores: Mapping[str, float] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalFailed:
-    """A designer's attempt gave nothing new (a duplicate, no fitting edit); counted, so that attempts are capped."""
+    """A designer's attempt gave nothing new (a duplicate, no fitting edit); counted, so that attempts are capped.
+
+    Attributes:
+        cause: Of a session of language models, in a word; after `money` no session is handed out until the run is resumed.
+        session, title, abstract, account, cost_usd, scores, models: See `DesignProposed`.
+    """
 
     kind: ClassVar[str] = "proposal_failed"
     designer: str
     operator: str
     reason: str
     duplicate_of: str = ""
+    cause: str = ""
+    session: str = ""
+    title: str = ""
+    abstract: str = ""
+    account: str = ""
+    cost_usd: float = 0.0
+    scores: Mapping[str, float] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted:
+    """A session of language models began; the proposal, the failure or the lessons that carry its id close it.
+
+    Attributes:
+        designer: Whom it was given to first.
+        pool: The kind of designer that was drawn: `llm` or `hybrid`.
+        operator: `mutation`, `crossover` or `scratch`, or `lessons` for a rewriting of the lessons.
+        task: The blob with all that decides the session, see `genesys.evolution.sessions`.
+    """
+
+    kind: ClassVar[str] = "session_started"
+    session: str
+    designer: str
+    operator: str
+    task: str
+    pool: str = ""
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LessonsWritten:
+    """What language models are told of the run so far; it takes the place of earlier lessons.
+
+    Attributes:
+        n_designs: How many there were when it was asked for.
+    """
+
+    kind: ClassVar[str] = "lessons_written"
+    session: str
+    text: str
+    n_designs: int
+    account: str = ""
+    cost_usd: float = 0.0
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +302,8 @@ Event = (
     RunStarted
     | DesignProposed
     | ProposalFailed
+    | SessionStarted
+    | LessonsWritten
     | DesignImplemented
     | DesignRejected
     | DesignTwinned
@@ -250,22 +320,21 @@ Event = (
 EVENT_TYPES: Mapping[str, type[Event]] = {cls.kind: cls for cls in Event.__args__}
 
 
-_FIELDS = {cls: frozenset(f.name for f in fields(cls)) for cls in EVENT_TYPES.values()}
-_LISTED = {
-    cls: names
-    for cls in EVENT_TYPES.values()
-    if (names := tuple(f.name for f in fields(cls) if str(f.type).startswith("tuple")))
-}
-
-
 def n_failed_in_a_row(events: Sequence[Event]) -> int:
     """How many proposals, the last ones, gave nothing new since a driver last took the run up."""
     n = 0
     for event in reversed(events):
         if isinstance(event, DesignImplemented | RunResumed):
             break
-        n += isinstance(event, ProposalFailed | DesignRejected | DesignTwinned)
+        n += is_vain(event)
     return n
+
+
+def is_vain(event: Event) -> bool:
+    """Whether it ends an attempt at a design without one; that money or time ran out says nothing about designs."""
+    if isinstance(event, ProposalFailed):
+        return event.cause not in NO_FAULT_CAUSES and event.operator != LESSONS
+    return isinstance(event, DesignRejected | DesignTwinned)
 
 
 def event_to_json(event: Event) -> dict[str, Any]:
@@ -280,18 +349,28 @@ def event_from_json(data: Mapping[str, Any]) -> Event:
     Raises:
         ConfigError: A kind this version does not know, or a journal of a later version.
     """
-    cls = EVENT_TYPES.get(data["kind"])
-    if cls is None or data["version"] > EVENT_VERSION:
+    reader = _READERS.get(data["kind"])
+    if reader is None or data["version"] > EVENT_VERSION:
         raise ConfigError(
             f"Cannot read event {data['kind']!r} of version {data['version']}: this Genesys knows versions up to "
             f"{EVENT_VERSION}. Read the run with the version that wrote it, or a later one."
         )
-    known = _FIELDS[cls]
-    values = {name: value for name, value in data.items() if name in known}
-    for name in _LISTED.get(cls, ()):
-        if name in values:
-            values[name] = tuple(values[name])
-    return cls(**values)
+    names, pick, make = reader
+    try:
+        return make(*pick(data))
+    except KeyError:  # of a version that lacks a field
+        return make(**{name: data[name] for name in names if name in data})
+
+
+def _reader(cls: type[Event]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], Callable[..., Event]]:
+    """Names of a kind's fields, what picks their values out of plain data that has them all, and what makes the event."""
+    names = tuple(f.name for f in fields(cls))
+    listed = tuple(f.name for f in fields(cls) if str(f.type).startswith("tuple"))
+    pick = itemgetter(*names) if len(names) > 1 else lambda data: (data[names[0]],)
+    return names, pick, maker(cls, tuples=listed)
+
+
+_READERS = {kind: _reader(cls) for kind, cls in EVENT_TYPES.items()}
 
 
 def _plain(value: Any) -> Any:

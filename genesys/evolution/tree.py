@@ -13,12 +13,15 @@ from sys import intern
 from genesys.evolution import events as ev
 from genesys.evolution.books import CLIMBING, Books
 from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState, Lease, Run, RunOutcome
+from genesys.evolution.frozen import maker
 from genesys.evolution.population import Population
 from genesys.ladder.budget import Caps, Cost
-from genesys.ladder.ledger import FIRST_SEED, RunKey
+from genesys.ladder.ledger import FIRST_SEED
 
 POISON_AFTER = 3
 """Refunds of one key for infrastructure's sake after which its lease ends as `poison` and its quota stays spent."""
+
+_make_record, _make_run = maker(DesignRecord), maker(Run)
 
 ORDERLY_CAUSES = frozenset({"cancelled", "drained", "stopped"})
 """Causes of a refund that no machine is to blame for; they never lead to poison."""
@@ -68,11 +71,18 @@ class EvolutionTree(Books):
             case ev.RunResumed():
                 if event.caps:
                     self.budget.caps = Caps.from_json(event.caps)
-                self.draining = self.finished = ""
+                self.draining = self.finished = self.out_of_money = ""
             case ev.RunFinished():
                 self.finished = event.reason or "finished"
-            case ev.ProposalFailed() | ev.PolicyFailed():
-                pass  # the counter below is all they change
+            case ev.ProposalFailed():
+                self._proposal_failed(event)
+            case ev.SessionStarted():
+                self._session_started(event)
+            case ev.LessonsWritten():
+                self._close_session(event.session)
+                self._lessons.append(event)
+            case ev.PolicyFailed():
+                pass  # the counter below is all it changes
         self.counters[event.kind] += 1
         self.n_events += 1
 
@@ -113,19 +123,49 @@ class EvolutionTree(Books):
         if event.design in self._records:
             raise BookkeepingError(f"Cannot propose design {event.design[:12]!r}: it exists; expected a new id.")
         parents = tuple([self.record(parent).id for parent in event.parents])  # one string a design, a million designs
-        record = DesignRecord(
+        if event.session:
+            self._close_session(event.session)
+            self._authored.append(event.design)
+        record = _make_record(
             id=event.design, name=event.name, program=event.program, operator=intern(event.operator),
             order=len(self._records), parents=parents, references=event.references, designer=intern(event.designer),
             parts=event.parts, is_seed=event.is_seed, detail=event.detail, edit=intern(event.edit),
             target=intern(event.target), odds=event.odds, steps=event.steps, normal_form=event.normal_form,
+            session=event.session, title=event.title, abstract=event.abstract, account=event.account,
+            cost_usd=event.cost_usd, scores=event.scores, models=event.models,
         )  # fmt: skip
         for parent in dict.fromkeys(parents):
-            self._children.setdefault(parent, []).append(event.design)
-        if event.is_seed:
-            self._seeds.append(event.design)
-            self._pending_seeds[event.design] = None
+            self._children.setdefault(parent, []).append(record.id)
+        if record.is_seed:
+            self._seeds.append(record.id)
+            self._pending_seeds[record.id] = None
         self._records[record.id] = record
         self._by_state[DesignState.PROPOSED][record.id] = None
+
+    def _session_started(self, event: ev.SessionStarted) -> None:
+        if event.session in self._open_sessions or event.session in self._closed_sessions:
+            raise BookkeepingError(f"Cannot start session {event.session!r}: it was started before; expected a new id.")
+        for parent in event.parents:
+            self.record(parent)
+        self._open_sessions[event.session] = event
+        if event.operator == ev.LESSONS:
+            self.lessons_asked_at = len(self._records)
+
+    def _close_session(self, session: str) -> None:
+        if session not in self._open_sessions:
+            raise BookkeepingError(
+                f"Cannot end session {session!r}: it is not open; it ended before or was never started."
+            )
+        del self._open_sessions[session]
+        self._closed_sessions.add(session)
+
+    def _proposal_failed(self, event: ev.ProposalFailed) -> None:
+        if not event.session:
+            return
+        self._close_session(event.session)
+        self._failed_sessions.append(event)
+        if event.cause == "money":
+            self.out_of_money = event.reason or "a cap is reached"
 
     def _design_implemented(self, event: ev.DesignImplemented) -> None:
         record = self._in_check(event.design)
@@ -181,7 +221,7 @@ class EvolutionTree(Books):
                 "refund or raise the cap."
             )
         self.ledger.reserve(key)
-        self.budget.reserve(cost)
+        self.budget.reserved = self.budget.reserved.plus(cost)  # it has room, as was just asked
         self.last_lease = event.lease
         self._leases[event.lease] = event
         self._running[event.scale][event.design] += 1
@@ -210,7 +250,7 @@ class EvolutionTree(Books):
             self.rule.check(event.metrics)
         except ValueError as error:
             raise BookkeepingError(f"Cannot record the verification under lease {event.lease}: {error}.") from error
-        run = Run(
+        run = _make_run(
             scale=lease.scale, seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
             metrics=event.metrics, report=event.report, seconds=event.seconds, n_tokens=event.n_tokens,
             gpu_seconds=event.gpu_seconds,
@@ -241,7 +281,7 @@ class EvolutionTree(Books):
         used = Cost.of(event.n_tokens, event.gpu_seconds)
         self.ledger.fail(lease.key)
         self._take_back(lease, used)
-        run = Run(
+        run = _make_run(
             scale=lease.scale, seed=lease.seed, recipe=lease.recipe, outcome=outcome, lease=lease.lease,
             cause=event.cause, reason=event.reason, seconds=event.seconds, n_tokens=event.n_tokens,
             gpu_seconds=event.gpu_seconds,
@@ -286,10 +326,12 @@ class EvolutionTree(Books):
             raise BookkeepingError(
                 f"Cannot settle lease {number}: it is not outstanding; it was settled before or never granted."
             )
-        if event is not None and lease.key != RunKey(event.design, event.scale, event.seed, event.recipe):
+        if event is None:
+            return lease
+        granted, settled = ((e.design, e.scale, e.seed, e.recipe) for e in (lease, event))
+        if granted != settled:
             raise BookkeepingError(
-                f"Cannot settle lease {number}: it is for {tuple(lease.key)}; expected the result of that, not of "
-                f"{(event.design, event.scale, event.seed, event.recipe)}."
+                f"Cannot settle lease {number}: it is for {granted}; expected the result of that, not of {settled}."
             )
         return lease
 

@@ -12,9 +12,12 @@ from actors.budget_scheduler import BudgetScheduler, SchedulerSettings
 from actors.designer import Designer
 from actors.evolution_tree import EvolutionTree, TreeSettings
 from actors.messages import Done, Submission, Wait
+from actors.sessions import SessionTools
 from actors.verifier import Data, Verifier, VerifierSettings
-from cluster.evolve import make_plan
+from cluster.evolve import CALLS_FILE, make_plan, session_settings
 from genesys.config import RunConfig
+from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.prices import PriceList
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage, NullScorer
 
@@ -52,6 +55,13 @@ class Measured:
         return call
 
 
+def local_tools(config: RunConfig, folder: Path, client: Any) -> SessionTools:
+    """For sessions in this process, with the run's real books of calls."""
+    prices = PriceList.of(config.agents).to_json()
+    book = CallBook(folder / CALLS_FILE, config.agents.caps, prices)
+    return SessionTools(agents=config.agents, prices=prices, treasury=LocalTreasury(book), client=client)
+
+
 class World:
     """One run's actors as plain objects."""
 
@@ -63,6 +73,7 @@ class World:
         cage: Any = None,
         shards: dict[str, bytes] | None = None,
         max_failed: int = 200,
+        client: Any = None,
     ) -> None:
         self.sizes: dict[str, int] = {}
         self.objects = BoxedObjects()
@@ -77,13 +88,24 @@ class World:
             seed=config.seed,
             max_failed_proposals=max_failed,
             adaptive=config.designers.adaptive,
+            ahead=config.designers.resolved_ahead,
+            sessions=session_settings(config, folder, 257),
         )
+        self.tools = None if client is None else local_tools(config, folder, client)
         self.tree = self._measured(EvolutionTree(settings, objects=self.objects))
         self.scheduler = self._measured(
             BudgetScheduler(self.tree, SchedulerSettings(scales=self.plan.ladder.scales, promotion=self.plan.promotion))
         )
         self.designer = self._measured(
-            Designer("Designer-1", self.tree, self.plan.ladder.scales, 257, cage=cage, objects=self.objects)
+            Designer(
+                "Designer-1",
+                self.tree,
+                self.plan.ladder.scales,
+                257,
+                cage=cage,
+                objects=self.objects,
+                tools=self.tools,
+            )
         )
         data = Data(
             hash="null", files={n: self.objects.put(b) for n, b in (shards or {"manifest.json": b"{}"}).items()}

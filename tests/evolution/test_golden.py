@@ -18,6 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 DIGESTS = {
     1: "69698cd0fb31f58f5ec466cd0259ac9f2c0d00a9864003705b2f4655e7347b47",
     2: "be9d0eaec6c446ff371e4786c466087e3aa7329203a3f9523d61ea07875d55a8",
+    3: "07521de43bdf25e5c3efca6d4c29a7a49b283d49c037b3d187f9b75a43bbc545",
 }
 
 
@@ -68,6 +69,14 @@ def test_this_version_s_journal_reaches_every_state() -> None:
     twin = next(iter(tree.in_state(DesignState.TWIN)))
     assert tree.by_fingerprint[tree.record(twin).fingerprint] == tree.record(twin).inherited_from
     assert tree.record(twin).normal_form not in tree.by_normal_form
+
+
+def test_this_version_s_journal_has_sessions_of_every_end() -> None:
+    tree = replayed([event_from_json(line) for line in golden(EVENT_VERSION)])
+    assert (list(tree.open_sessions), list(tree.authored)) == (["session-4"], ["design-13"])
+    assert [event.session for event in tree.failed_sessions] == ["session-2"]
+    assert [lessons.text for lessons in tree.lessons] == ["Gates help (design-13)."]
+    assert tree.out_of_money == "the cap of 1.00 USD leaves no room"
 
 
 def test_a_journal_of_a_later_version_is_refused() -> None:
