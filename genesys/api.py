@@ -358,7 +358,7 @@ def check_folder(
     if not files:
         raise ConfigError(f"Cannot check folder {str(folder)!r}: it holds no {', '.join(_DESIGN_SUFFIXES)} file.")
     check_one = partial_of(_check, ladder=ladder, stages=stages, partial=partial, verdicts=verdicts)
-    _find_ladder(ladder)
+    find_ladder(ladder)
 
     async def run(cage: Cage) -> dict[str, dict[str, Any]]:
         reports = {}
@@ -412,7 +412,7 @@ async def _check(
             return _without_report("rejected", error.__cause__.findings)
         raise
     request = check_request(
-        tree, _find_ladder(ladder).scales, VOCAB_SIZE, stages=STAGES if stages is None else stages, partial=partial
+        tree, find_ladder(ladder).scales, VOCAB_SIZE, stages=STAGES if stages is None else stages, partial=partial
     )
     try:
         report = await check_design(tree, request, cage, deadline_s=CHECK_DEADLINE_S, verdicts=verdicts)
@@ -442,7 +442,8 @@ def _load_for_check(reference: str) -> UnitTree:
     return in_block(tree.unit) if is_single else tree
 
 
-def _find_ladder(name: str) -> Ladder:
+def find_ladder(name: str) -> Ladder:
+    """One of the ladders that ship."""
     if name not in LADDERS:
         raise ConfigError(f"Cannot find ladder {name!r}: expected {', '.join(LADDERS)}.{suggest(name, LADDERS)}")
     return LADDERS[name]

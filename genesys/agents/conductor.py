@@ -17,7 +17,7 @@ from genesys.agents.retrieval import Retriever
 from genesys.agents.workbench import Workbench
 from genesys.errors import Finding, TransientError
 from genesys.gau import UnitTree
-from genesys.llm.calls import Remembered, Treasury
+from genesys.llm.calls import Remembered, StaleError, Treasury
 from genesys.roles.brief import SessionOutcome
 from genesys.roles.effects import (
     Ask,
@@ -69,10 +69,11 @@ class Conducted(Generic[T]):
     """What came of a session, and what it took.
 
     Attributes:
-        outcome: The generator's own; a `SessionOutcome` with the cause `stale` where memory holds another session than this.
-        cost_nano: Of the calls that were answered, those of an earlier attempt included.
+        outcome: The generator's own; a `SessionOutcome` with the cause `stale` where memory, or the books of calls that are
+            replayed, hold another session than this.
+        cost_nano: Of all calls on its way, those of an earlier attempt included; a call that was lost with its process is not.
         models: By role, the model that answered most.
-        n_calls: Answered calls, repairs included.
+        n_calls: Requests, repairs and failed ones included.
     """
 
     outcome: T | SessionOutcome
@@ -112,10 +113,6 @@ async def conduct(
     return Conducted(outcome=outcome, cost_nano=conductor.cost_nano, models=models, n_calls=conductor.n_calls)
 
 
-class _Stale(Exception):
-    """Memory holds the result of another effect at this step."""
-
-
 @dataclass(slots=True)
 class _Conductor:
     """One session under way."""
@@ -147,7 +144,7 @@ class _Conductor:
         except StopIteration as end:
             outcome: T = end.value
             return outcome
-        except _Stale as stale:
+        except StaleError as stale:
             return SessionOutcome(tree=None, cause="stale", reason=str(stale))
         finally:
             session.close()
@@ -165,7 +162,7 @@ class _Conductor:
     async def _one(self, step: str, effect: Single) -> Any:
         known, name = self.remembered.get(step), "" if isinstance(effect, Ask | Tell) else effect_hash(effect)
         if known is not None and known.effect != name:
-            raise _Stale(
+            raise StaleError(
                 f"Cannot take session {self.session!r} up again: at step {step} it did something else before. It was begun "
                 f"with other prompts, another version of Genesys or another task; start a new one."
             )
@@ -181,10 +178,10 @@ class _Conductor:
 
     async def _ask(self, step: str, ask: Ask) -> Any:
         answer = await self.gateway.ask(self.session, step, ask, seed=self.seed, weights=self.weights)
-        if isinstance(answer, Refusal):
-            return answer
         self.cost_nano += answer.cost_nano
         self.n_calls += answer.n_calls
+        if isinstance(answer, Refusal):
+            return answer
         self.models[ask.role][answer.model] += 1
         return answer.value
 

@@ -122,8 +122,8 @@ class _Index:
         if not counts or not self.entries:
             return np.zeros(len(self.entries))
         shared = self._sums(self._weights * weights[self._words])
-        cosines: Row = np.round(np.minimum(shared / (self._sizes * size), 1.0), 6)
-        return cosines
+        cosines: Row = shared / (self._sizes * size)
+        return cosines.clip(max=1.0).round(6)
 
     def _sums(self, row: Row) -> Row:
         """Of each entry's part of a row."""

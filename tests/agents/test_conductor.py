@@ -165,11 +165,11 @@ def test_members_of_a_gather_run_at_once_under_their_own_steps() -> None:
 def test_costs_and_models_are_those_of_the_answers() -> None:
     def answer(step: str, asked: Ask) -> Answer | Refusal:
         if step == "3":
-            return Refusal(cause="malformed", reason="no JSON")
+            return Refusal(cause="malformed", reason="no JSON", cost_nano=20000, n_calls=3)
         return Answer(step, model="a" if step == "0" else "b", cost_nano=10 ** int(step), n_calls=2)
 
     result = run(*(ask(str(i)) for i in range(4)), ask("c", "coder"), gateway=FunctionGateway(answer))
-    assert result.cost_nano == 10111 and result.n_calls == 8
+    assert result.cost_nano == 30111 and result.n_calls == 11
     assert result.models == {"planner": "b", "coder": "b"}
     assert isinstance(result.outcome[3], Refusal)  # type: ignore[index]
 
