@@ -77,7 +77,7 @@ def prompt_version(template: str) -> str:
 def fenced(source: str, name: str, text: str) -> str:
     """A retrieved text as data: nothing in it can close the fence."""
     label = re.sub(r"[^\w .:,+()-]", "_", name)[:120]
-    return f'<retrieved source="{source}" name="{label}">\n{harmless(text)}\n</retrieved>'
+    return f'<retrieved source="{source}" name="{label}">\n{harmless(text).rstrip()}\n</retrieved>'
 
 
 def harmless(text: str) -> str:

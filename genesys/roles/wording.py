@@ -1,7 +1,6 @@
 """What prompts say of evidence, trees, findings and passages: pure renderings, cut to a budget.
 
-Whatever a language model or a paper wrote goes into a fence (`prompt.fenced`) or onto one short line. Tokens are counted as
-four bytes each, which is high enough for English and code.
+Whatever a language model or a paper wrote goes into a fence (`prompt.fenced`), whole, or onto one short line.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from genesys.gau import UnitTree
 from genesys.roles.answers import ProposerTurn, ReviewerTurn
 from genesys.roles.brief import Brief
 from genesys.roles.effects import Passage
+from genesys.roles.packing import Section, count_tokens, pack, shorten
 from genesys.roles.prompt import fenced, harmless
 
 BOUNDS: Mapping[str, str] = {
@@ -31,10 +31,9 @@ BOUNDS: Mapping[str, str] = {
 """The fields of `prompts/common.md`, and what each says; `genesys.agents.briefing` takes the figures from the checker."""
 
 SOURCE_TOKENS = 12_000  # of all parents' code in a prompt
-EVIDENCE_TOKENS = 4_000  # of what surrounds them
+EVIDENCE_TOKENS = 6_000  # of what surrounds them
 PROPOSAL_TOKENS = 8_000
-_BYTES_PER_TOKEN = 4
-_SHORT_ID = 12
+SHORT_ID = 12  # signs of a design's id by which it is shown and cited
 
 
 def common(bounds: Mapping[str, str]) -> dict[str, str]:
@@ -52,21 +51,10 @@ def common(bounds: Mapping[str, str]) -> dict[str, str]:
     return dict(bounds)
 
 
+n_tokens, cut = count_tokens, shorten  # until all ask packing itself
+
+
 # --- pieces ----------------------------------------------------------------------------------------------------
-
-
-def n_tokens(text: str) -> int:
-    """About how many tokens a text fills."""
-    return -(-len(text.encode()) // _BYTES_PER_TOKEN)
-
-
-def cut(text: str, most: int) -> str:
-    """A text of at most so many tokens; what is cut off at its end is said."""
-    if n_tokens(text) <= most:
-        return text
-    note = "\n[cut here: the rest did not fit]"
-    room = max(0, most * _BYTES_PER_TOKEN - len(note))
-    return text.encode()[:room].decode(errors="ignore") + note
 
 
 def line(text: str, most: int = 300) -> str:
@@ -102,9 +90,9 @@ def sources_text(trees: Iterable[UnitTree], most: int = SOURCE_TOKENS) -> str:
     left_out: list[str] = []
     for unit in dict.fromkeys(unit for tree in trees for unit in tree.units()):
         text = fenced("unit", unit.name, unit.source)
-        fits = n_tokens(text) <= most
+        fits = count_tokens(text) <= most
         (shown if fits else left_out).append(text if fits else unit.name)
-        most -= n_tokens(text) * fits
+        most -= count_tokens(text) * fits
     if left_out:
         shown.append(f"Not shown, for lack of room: {', '.join(left_out)}.")
     return "\n".join(shown) or "None."
@@ -135,36 +123,36 @@ def parents_text(brief: Brief) -> str:
 
 
 def surroundings_text(evidence: Evidence, *, feedback: bool = True, most: int = EVIDENCE_TOKENS) -> str:
-    """Lessons, failures, siblings and leaders; each entry whole, the least needed left out first."""
+    """The lessons, and the designs around the parents."""
     seen = evidence if feedback else blind(evidence)
-    lessons = fenced("lessons", "scribe", cut(seen.lessons, most // 2)) if seen.lessons else ""
-    most -= n_tokens(lessons)
-    parts = [f"## Lessons of this run\n{lessons}"] if lessons else []
-    for heading, known in (
-        ("Other children of the same parents", seen.siblings),
-        ("Proposals and designs that came to nothing", seen.failures),
-        ("The best so far", seen.leaders),
-    ):
-        entries, most = _fitting([known_text(entry) for entry in known], most)
-        if entries:
-            parts.append("\n".join([f"## {heading}", *entries]))
-    return "\n\n".join(parts) or "Nothing yet."
+    lessons = fenced("lessons", "scribe", shorten(seen.lessons, most // 2)) if seen.lessons else ""
+    designs = designs_text(replace(seen, parents=()), most - count_tokens(lessons))
+    return f"## Lessons of this run\n{lessons}\n\n{designs}" if lessons else designs
 
 
-def _fitting(entries: Sequence[str], most: int) -> tuple[list[str], int]:
-    kept: list[str] = []
-    for entry in entries:
-        if n_tokens(entry) > most:
-            return [*kept, f"{len(entries) - len(kept)} more, for which there is no room."], 0
-        kept.append(entry)
-        most -= n_tokens(entry)
-    return kept, most
+def designs_text(evidence: Evidence, most: int) -> str:
+    """The designs of an evidence, each whole; where room is short, siblings go first, then failures."""
+    groups = (
+        ("Parents", 3, evidence.parents),
+        ("The best so far", 2, evidence.leaders),
+        ("Other children of the same parents", 0, evidence.siblings),
+        ("Proposals and designs that came to nothing", 1, evidence.failures),
+    )
+    packed = pack(
+        [Section(name=f"{heading} {number}", text=known_text(entry), priority=priority, whole=True)
+         for heading, priority, known in groups for number, entry in enumerate(known)], most,
+    )  # fmt: skip
+    parts = []
+    for heading, _, known in groups:
+        kept = [packed.texts[name] for number in range(len(known)) if (name := f"{heading} {number}") in packed.texts]
+        parts += ["\n".join([f"## {heading}", *kept])] if kept else []
+    return "\n\n".join(filter(None, [*parts, packed.note()])) or "Nothing yet."
 
 
 def known_text(known: Known) -> str:
     """One design: what it is, what came of it, and what was measured, with intervals of 95%."""
     title = f", {line(known.title, 120)}" if known.title else ""
-    head = f"- [{known.design[:_SHORT_ID] or 'no id'}] {line(known.name or 'unnamed', 80)}{title}"
+    head = f"- [{line(known.design[:SHORT_ID]) or 'no id'}] {line(known.name or 'unnamed', 80)}{title}"
     made = line(" ".join(filter(None, (known.operator, known.detail))))
     lines = [
         head + (f"; {known.outcome}" if known.outcome else ""),
@@ -216,7 +204,7 @@ def proposal_text(turn: ProposerTurn) -> str:
         f"Title: {line(turn.title, 120)}\n{target}Abstract: {turn.abstract}\n\nMotivation: {turn.motivation}\n\n"
         f"Mathematics: {turn.mathematics}\n\nAlgorithm: {turn.algorithm}\n\nRisks: {turn.risks}"
     )
-    return fenced("proposal", turn.title, cut(text, PROPOSAL_TOKENS))
+    return fenced("proposal", turn.title, shorten(text, PROPOSAL_TOKENS))
 
 
 def review_text(turn: ReviewerTurn) -> str:
