@@ -87,12 +87,14 @@ def _at_size(report: Report, path: Path, n: int, machine: float) -> float:
     _write(path, chain([run.start()], chain.from_iterable(run.life(i) for i in range(n))))
     gc.collect()
     before, journal = _rss(), SqliteJournal(path, mode="reader")
-    started = time.process_time()
+    started, cpu_started = time.perf_counter(), time.process_time()
     tree = open_tree(journal, RelativeFitness())
-    seconds = time.process_time() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     path.unlink()
     goal = GOAL_REPLAYED_PER_S * machine if n >= 10_000 else None
-    report.add(f"replay of {tree.n_events:,} events", tree.n_events / seconds, "events/s of CPU time", at_least=goal)
+    replayed = f"replay of {tree.n_events:,} events"
+    report.add(replayed, tree.n_events / cpu_seconds, "events/s of CPU time", at_least=goal)
+    report.add(f"{replayed}, by the clock", tree.n_events / seconds, "events/s")
     gc.collect()
     report.add(f"memory at {n:,} designs", (_rss() - before) / 1e9, "GB")
     lives = (list(run.life(i)) for i in range(n, n + N_STEPS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
@@ -34,6 +35,7 @@ class Ratings:
         self._scales = tuple(scales)
         self._reference = reference
         self._records = records
+        self._rungs = {scale: k for k, scale in enumerate(scales)}
         self._measured: dict[str, dict[str, None]] = {s: {} for s in scales}
         self._ratings: dict[str, dict[str, Rating]] = {s: {} for s in scales}
         self._frames: dict[str, Frame] = {}
@@ -42,9 +44,10 @@ class Ratings:
         self.by_confidence = Ranking()
         self.by_age = Ranking()
         self.standing = Ranking()
-        self.niches: dict[str, Ranking] = {}
-        self.niches_by_scale: dict[str, dict[str, Ranking]] = {s: {} for s in scales}
+        self.niches: dict[str, Ranking] = defaultdict(Ranking)
+        self.niches_by_scale: dict[str, dict[str, Ranking]] = {s: defaultdict(Ranking) for s in scales}
         self._niche: dict[str, str] = {}
+        self._rung: dict[str, int] = {}
         # what strategies keep up to date for themselves, and what tells them how: see `Population.kept` and `.rerated`
         self.kept: dict[Hashable, Any] = {}
         self.n_axis_moves = 0
@@ -66,7 +69,7 @@ class Ratings:
 
     def measured(self, record: DesignRecord, scale: str) -> tuple[str, ...]:
         """Take in a commit at a scale; gives the ids whose rating changed."""
-        self._measured[scale][record.id] = None
+        self._measure(record.id, scale)
         self._set_niche(record)
         self.note(record)
         if record.id == self._reference:
@@ -76,8 +79,8 @@ class Ratings:
             self._rate(record.id, scale, self._metrics(self._reference, scale) or None)
         if record.is_seed:
             self._reframe()
-        else:
-            self._place(record.id)
+        elif rated := [k for s, k in self._rungs.items() if record.id in self._ratings[s]]:
+            self._place(record.id, rated[-1])
         return (record.id,)
 
     def restore(self) -> None:
@@ -85,11 +88,15 @@ class Ratings:
         for record in self._records.values():
             for run in record.runs:
                 if run.outcome == "committed":
-                    self._measured[run.scale][record.id] = None
+                    self._measure(record.id, run.scale)
             self._set_niche(record)
             if record.state is not DesignState.PROPOSED:
                 self.note(record)
         self._rate_all(self._scales)
+
+    def _measure(self, design: str, scale: str) -> None:
+        self._measured[scale][design] = None
+        self._rung[design] = max(self.rung(design), self._rungs[scale])
 
     def _loosen(self) -> None:
         """Expect that all fitnesses change."""
@@ -110,13 +117,7 @@ class Ratings:
         rating = self.rule.rate(self._metrics(design, scale), reference)
         self._ratings[scale][design] = rating
         self.by_scale[scale].put(design, (rating.raw,))
-        self._put_in_niche(design, scale)
-
-    def _put_in_niche(self, design: str, scale: str) -> None:
-        niches = self.niches_by_scale[scale]
-        for other in niches.values():
-            other.discard(design)
-        niches.setdefault(self.niche(design), Ranking()).put(design, (self._ratings[scale][design].raw,))
+        self.niches_by_scale[scale][self.niche(design)].put(design, (rating.raw,))
 
     def _reframe(self) -> None:
         self._loosen()
@@ -125,35 +126,41 @@ class Ratings:
             found = self._ratings[scale]
             seeds = [r for design, r in found.items() if self._records[design].is_seed]
             below = self._frames[scale] = frame_of(found.get(self._reference), seeds, below)
-        for design in {d for found in self._ratings.values() for d in found}:
-            self._place(design)
+        rungs = {design: k for k, scale in enumerate(self._scales) for design in self._ratings[scale]}
+        for design, rung in rungs.items():
+            self._place(design, rung)
         self.n_axis_moves += 1
         self.moved.clear()
 
-    def _place(self, design: str) -> None:
-        rung = next((k for k in reversed(range(len(self._scales))) if design in self._ratings[self._scales[k]]), -1)
-        if rung < 0:
-            return
-        fitness = self.fitness_at(design, self._scales[rung])
-        assert fitness is not None
-        self.standing.put(design, (rung, fitness.value))
-        if self._records[design].state is not DesignState.VERIFIED:
-            return
-        self.by_value.put(design, (fitness.value,))
-        self.moved.append(design)
-        for niche, ranking in self.niches.items():
-            if niche != self.niche(design):
-                ranking.discard(design)
-        self.niches.setdefault(self.niche(design), Ranking()).put(design, (rung, fitness.value))
+    def _place(self, design: str, rung: int) -> None:
+        """Put it where the fitness of the highest rung at which it is rated has it."""
+        scale = self._scales[rung]
+        value = self.frame(scale).value(self._ratings[scale][design].raw)
+        self.standing.put(design, (rung, value))
+        if self._records[design].state is DesignState.VERIFIED:
+            self.by_value.put(design, (value,))
+            self.moved.append(design)
+            self.niches[self.niche(design)].put(design, (rung, value))
 
     def _set_niche(self, record: DesignRecord) -> None:
         if self.rung(record.id) < 0:
             return
-        found = (self.rule.niche(run.metrics) for run in reversed(record.runs) if run.outcome == "committed")
-        before, self._niche[record.id] = self._niche.get(record.id), next((niche for niche in found if niche), "")
-        if before not in (None, self._niche[record.id]):  # another one at every scale, as a restart would have it
-            for scale in (s for s, rated in self._ratings.items() if record.id in rated):
-                self._put_in_niche(record.id, scale)
+        now, before = self._niche_of(record), self._niche.get(record.id)
+        self._niche[record.id] = now
+        if before in (None, now):
+            return
+        self.niches[before].discard(record.id)
+        for scale, rated in self._ratings.items():  # another one at every scale, as a restart would have it
+            if record.id in rated:
+                self.niches_by_scale[scale][before].discard(record.id)
+                self.niches_by_scale[scale][now].put(record.id, (rated[record.id].raw,))
+
+    def _niche_of(self, record: DesignRecord) -> str:
+        """What its latest result that tells shows it to be."""
+        for run in reversed(record.runs):
+            if run.outcome == "committed" and (niche := self.rule.niche(run.metrics)):
+                return niche
+        return ""
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -169,11 +176,11 @@ class Ratings:
     @property
     def n_measured(self) -> int:
         """Designs measured at any scale."""
-        return len(self._niche)
+        return len(self._rung)
 
     def rung(self, design: str) -> int:
         """Index of the highest scale at which it is measured; -1 for none."""
-        return next((k for k in reversed(range(len(self._scales))) if design in self._measured[self._scales[k]]), -1)
+        return self._rung.get(design, -1)
 
     def niche(self, design: str) -> str:
         return self._niche.get(design, "")
@@ -198,4 +205,5 @@ class Ratings:
 
     def _metrics(self, design: str, scale: str) -> list[Metrics]:
         record = self._records.get(design)
-        return [run.metrics for run in record.committed(scale)] if record else []
+        runs = record.runs if record else ()
+        return [run.metrics for run in runs if run.scale == scale and run.outcome == "committed"]

@@ -48,8 +48,11 @@ class Frame:
     centre: float = 0.0
     spread: float = 1.0
 
+    def value(self, raw: float) -> float:
+        return (raw - self.centre) / self.spread
+
     def place(self, rating: Rating) -> Fitness:
-        value, half = (rating.raw - self.centre) / self.spread, rating.half_width / self.spread
+        value, half = self.value(rating.raw), rating.half_width / self.spread
         return Fitness(value=value, low=value - half, high=value + half, raw=rating.raw, anchored=rating.anchored)
 
 

@@ -21,10 +21,10 @@ from genesys.ladder.ledger import FIRST_SEED
 POISON_AFTER = 3
 """Refunds of one key for infrastructure's sake after which its lease ends as `poison` and its quota stays spent."""
 
-_make_record, _make_run = maker(DesignRecord), maker(Run)
-
 ORDERLY_CAUSES = frozenset({"cancelled", "drained", "stopped"})
 """Causes of a refund that no machine is to blame for; they never lead to poison."""
+
+_make_record, _make_run = maker(DesignRecord), maker(Run)
 
 
 class EvolutionTree(Books):
@@ -328,7 +328,7 @@ class EvolutionTree(Books):
             )
         if event is None:
             return lease
-        granted, settled = ((e.design, e.scale, e.seed, e.recipe) for e in (lease, event))
+        granted, settled = [(e.design, e.scale, e.seed, e.recipe) for e in (lease, event)]
         if granted != settled:
             raise BookkeepingError(
                 f"Cannot settle lease {number}: it is for {granted}; expected the result of that, not of {settled}."

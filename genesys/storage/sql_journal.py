@@ -124,14 +124,14 @@ class SqlJournal(ABC):
             "SELECT seq, time, event, crc FROM events WHERE seq >= ? AND seq <= ? ORDER BY seq LIMIT ?",
             (expected, end, _PAGE),
         ):
-            whole = [row for i, row in enumerate(rows, expected) if row[0] == i and _is_whole(row[2], row[3])]
-            decoded = json.loads(f"[{','.join(row[2] for row in whole)}]")  # a page at once: a third faster than each
-            for row, data in zip(whole, decoded, strict=True):
-                if row[0] != expected:
-                    break
-                yield Entry(row[0], row[1], event_from_json(data))
-                expected += 1
-            if len(whole) < len(rows):
+            n_whole = next(
+                (k for k, row in enumerate(rows) if row[0] != expected + k or not _is_whole(*row[2:])), len(rows)
+            )
+            decoded = json.loads(f"[{','.join([row[2] for row in rows[:n_whole]])}]")  # a page at once: a third faster
+            for (seq, at, _, _), data in zip(rows, decoded, strict=False):
+                yield Entry(seq, at, event_from_json(data))
+            expected += n_whole
+            if n_whole < len(rows):
                 raise ConfigError(f"Cannot read {self.place}: record {expected} is damaged. Restore it from a copy.")
 
     def blob(self, name: str) -> bytes:
@@ -176,4 +176,4 @@ def _crc(text: str) -> int:
 
 
 def _is_whole(text: object, crc: int) -> bool:
-    return isinstance(text, str) and _crc(text) == crc
+    return isinstance(text, str) and zlib.crc32(text.encode()) == crc
