@@ -221,7 +221,10 @@ def _failure(error: Exception) -> CallFailed:
         return CallFailed("refused", reason)
     if status in (401, 402, 403, 404) or _NO_CREDIT.search(said):
         return CallFailed("forbidden", reason)
-    cause: CallFailure = "timeout" if status in (408, 504) else "unavailable" if status >= 500 else "bad-request"
+    is_away = (
+        status >= 500 and "response_format" not in said
+    )  # llama.cpp's server meets a form it does not know with a 500
+    cause: CallFailure = "timeout" if status in (408, 504) else "unavailable" if is_away else "bad-request"
     return CallFailed("rate-limited" if status == 429 else cause, reason, _retry_after(error))
 
 

@@ -290,8 +290,8 @@ class _Asking:
             return {"text": answer.text, "finish_reason": answer.finish_reason}, answer.usage
 
         outcome = await self.gateway.sender.perform(call, price, send)
-        self.n_calls += 1
         if not isinstance(outcome, Denied):
+            self.n_calls += 1
             self.cost_nano += outcome.cost_nano
         if isinstance(outcome, Done):
             self.usage = _sum(self.usage, outcome.usage)
