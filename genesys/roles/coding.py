@@ -12,9 +12,10 @@ from genesys.gau.library import library
 from genesys.roles.answers import CoderTurn
 from genesys.roles.effects import Ask, Derive, Effect, Profile, Refusal, Search, Source
 from genesys.roles.judging import read, verdict
+from genesys.roles.packing import shorten
 from genesys.roles.prompt import Prompt, fenced, render
 from genesys.roles.surroundings import MODES, draft_text, last_attempt_text, neighbours_text
-from genesys.roles.wording import bar_text, cut, findings_text, line, passages_text, proposal_text
+from genesys.roles.wording import bar_text, findings_text, line, passages_text, proposal_text
 from genesys.roles.work import Coding, Task, Work, ask
 
 TOOL_TOKENS = 4_000  # of what one use of a tool may bring
@@ -52,14 +53,14 @@ def _tool(work: Work, task: Task, turn: CoderTurn) -> Generator[Effect, Any, str
             if tree is None:
                 return findings_text(findings)
             if turn.action == "profile":
-                return cut((yield Profile(tree=tree)), TOOL_TOKENS)
+                return shorten((yield Profile(tree=tree)), TOOL_TOKENS)
             findings = yield from verdict(work, tree, task.place.path)
             return f"The checks say:\n{findings_text(findings)}"
         case "search":
             found = yield Search(query=turn.query, sources=_sources(work), n_tokens=work.brief.limits.retrieval_tokens)
             return passages_text(found)
         case "derive":
-            return fenced("derivation", "sympy", cut((yield Derive(program=turn.code)), TOOL_TOKENS))
+            return fenced("derivation", "sympy", shorten((yield Derive(program=turn.code)), TOOL_TOKENS))
         case _:
             return _read_unit(work, turn.query.strip())
 

@@ -73,8 +73,7 @@ def propose(brief: Brief, common: Mapping[str, str]) -> Generator[Effect, Any, A
     stage = _Stage(brief, common)
     if (bad := planted(brief)) is not None and (refusal := (yield from stage.audit(bad))) is not None:
         return stage.failed(refusal)
-    opening = prompt = stage.opening()
-    refusal = None
+    prompt, refusal = stage.opening(), None
     for round_ in range(brief.limits.max_proposals):
         said, prompt = yield from stage.proposal_turn(prompt, round_)
         if isinstance(said, ProposerTurn):
@@ -85,7 +84,7 @@ def propose(brief: Brief, common: Mapping[str, str]) -> Generator[Effect, Any, A
                 return stage.accepted()
             prompt = prompt.reply(_as_text(said), stage.feedback())
         else:
-            refusal, prompt = said, opening  # a conversation that led to no answer is not carried on
+            refusal, prompt = said, stage.opening()  # a conversation that led to no answer is not carried on
             if refusal.cause in ("money", "unavailable"):
                 break
     return stage.failed(refusal)

@@ -9,8 +9,9 @@ from genesys.gau.library import library
 from genesys.gau.tree import split_path
 from genesys.roles.brief import Brief
 from genesys.roles.grafting import Draft, Place, most_units, unwritten
+from genesys.roles.packing import count_tokens
 from genesys.roles.prompt import fenced
-from genesys.roles.wording import findings_text, line, n_tokens, place_name, places_text
+from genesys.roles.wording import findings_text, line, place_name, places_text
 from genesys.roles.work import Coding
 
 NEIGHBOUR_TOKENS = 8_000  # of the sources around a slot
@@ -42,9 +43,9 @@ def neighbours_text(draft: Draft, place: Place, most: int = NEIGHBOUR_TOKENS) ->
     shown = []
     for role, unit in _neighbours(draft, place):
         text = fenced("unit", f"{unit.name}, {role}", unit.source)
-        if n_tokens(text) > most:
+        if count_tokens(text) > most:
             text = fenced("unit", f"{unit.name}, {role}, declarations only", declarations(unit))
-        most -= n_tokens(text)
+        most -= count_tokens(text)
         shown.append(text)
     return "\n".join(shown) or "None."
 

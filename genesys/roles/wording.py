@@ -51,9 +51,6 @@ def common(bounds: Mapping[str, str]) -> dict[str, str]:
     return dict(bounds)
 
 
-n_tokens, cut = count_tokens, shorten  # until all ask packing itself
-
-
 # --- pieces ----------------------------------------------------------------------------------------------------
 
 
