@@ -47,7 +47,8 @@ class Script(Rates):
         p_no_usage: The answer does not say what it cost.
         p_slow: The answer takes `slow_s` longer.
         latency_s, latency_spread: Seconds an answer takes, and the share by which they vary to either side.
-        modes: Forms of `response_format` it knows: `json_schema`, `json_object`, `text`; others it answers with 400.
+        modes: Forms of `response_format` it knows: `json_schema`, `json_object`, `text`.
+        mode_status: With which it answers the others.
         key: What a client must bear; "" for anything.
         input_usd, cached_usd, output_usd: Dollars for a million tokens. A token is four bytes; a first message that it saw
             before is cached.
@@ -66,6 +67,7 @@ class Script(Rates):
     latency_s: float = 0.0
     latency_spread: float = 0.2
     modes: tuple[str, ...] = ("json_schema", "json_object", "text")
+    mode_status: int = 400
     key: str = ""
     input_usd: float = 1.0
     cached_usd: float = 0.1
@@ -197,7 +199,7 @@ class ScriptedModel:
         body, script, rng = json.loads(raw), self.script, self._random(raw)
         prompt = _Prompt.of(body)
         if prompt.mode not in script.modes:
-            return self._refuse(400, body, f"response_format {prompt.mode!r} is not supported")
+            return self._refuse(script.mode_status, body, f"response_format {prompt.mode!r} is not supported")
         if rng.random() < script.p_rate_limited:
             wait = {"Retry-After": f"{script.retry_after_s:g}"}
             return self._refuse(429, body, "Rate limit reached", outcome="rate-limited", headers=wait)

@@ -94,9 +94,11 @@ def charged(*servers: ScriptedModel) -> int:
     return sum(server.charged.nano for server in servers)
 
 
-@pytest.mark.parametrize("mode", ["json_schema", "json_object", "text"])
-async def test_auto_finds_a_mode_and_keeps_it(open_place: Open, mode: str) -> None:
-    with ScriptedModel(Script(modes=(mode,))) as server:
+@pytest.mark.parametrize(
+    ("mode", "status"), [("json_schema", 400), ("json_object", 400), ("json_object", 500), ("text", 422)]
+)
+async def test_auto_finds_a_mode_and_keeps_it(open_place: Open, mode: str, status: int) -> None:
+    with ScriptedModel(Script(modes=(mode,), mode_status=status)) as server:
         async with open_place(server) as place:
             answers = [await place.ask(sample) for sample in range(4)]
             assert all(isinstance(answer, Answered) and answer.value.rating >= 3 for answer in answers)
