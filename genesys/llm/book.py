@@ -88,6 +88,7 @@ class CallBook:
         self._caps = _nano_caps(caps or MoneyCaps())
         self._role_caps = {role: _nano(f"roles.{role}", usd) for role, usd in (caps or MoneyCaps()).roles.items()}
         self._epoch = 0
+        self._is_entering = False  # not the connection's word for it, which a failed rollback leaves true
         self._db = open_calls(path, mode)
         if mode == "writer":
             self._take_over(prices or {})
@@ -114,7 +115,7 @@ class CallBook:
         Raises:
             FencedError: Another writer took the books over, or these were opened to read.
         """
-        if self._db.in_transaction:
+        if self._is_entering:
             yield
             return
         with self._transaction():
@@ -281,7 +282,8 @@ class CallBook:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("BEGIN IMMEDIATE")  # refused when an earlier one could not even be rolled back
+        self._is_entering = True
         try:
             yield
             self._db.execute("COMMIT")
@@ -289,6 +291,8 @@ class CallBook:
             if self._db.in_transaction:  # a COMMIT for which the disk had no room may have rolled back by itself
                 self._db.execute("ROLLBACK")
             raise
+        finally:
+            self._is_entering = False
 
     def close(self) -> None:
         self._db.close()
