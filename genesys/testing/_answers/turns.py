@@ -171,7 +171,7 @@ def _direct(asked: Asked) -> forms.DirectTurn:
 
 def _lessons(asked: Asked) -> forms.LessonsTurn:
     designs = list(dict.fromkeys(re.findall(r"\b[0-9a-f]{12,64}\b", asked.text)))[:5]
-    return forms.LessonsTurn(lessons="\n".join(f"- Bounded outputs trained well ({design})." for design in designs))
+    return forms.LessonsTurn(lessons="\n".join(f"- Bounded outputs trained well [{design}]." for design in designs))
 
 
 _TURNS: dict[str, Callable[[Asked], Any]] = {
