@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("size_tuner", "gau_tax", "trainer", "checker", "packing", "eval", "books", "utilisation", "lifecycle")
+BENCHMARKS = (
+    "size_tuner", "gau_tax", "trainer", "checker", "packing", "eval", "books", "utilisation", "lifecycle", "factorisation",
+)  # fmt: skip
 
 if __name__ == "__main__":
     failed = [name for name in BENCHMARKS if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"]).returncode]
