@@ -53,6 +53,7 @@ _CALL_COLUMNS = (
     "id", "session", "step", "attempt", "role", "purpose", "model", "prompt_version", "schema", "seed", "n_input_bound",
     "n_output_bound", "max_nano",
 )  # fmt: skip
+_USAGE = tuple(Usage.__dataclass_fields__)
 _INSERT = (
     f"INSERT INTO calls ({', '.join(_CALL_COLUMNS)}, reserved_at, state, booked_nano, ended_at, cause, reason) "
     f"VALUES ({', '.join('?' * (len(_CALL_COLUMNS) + 6))})"
@@ -152,8 +153,8 @@ class CallBook:
         with self.together():
             max_nano = self._end(
                 token,
-                "state = 'committed', booked_nano = ?, n_input = ?, n_output = ?, n_cached = ?",
-                (cost_nano, usage.n_input, usage.n_output, usage.n_cached),
+                f"state = 'committed', booked_nano = ?, {' = ?, '.join(_USAGE)} = ?",
+                (cost_nano, *(getattr(usage, column) for column in _USAGE)),
             )
             if max_nano is not None:
                 self._db.execute("INSERT INTO answers VALUES (?, ?)", (token, packed))
@@ -245,17 +246,17 @@ class CallBook:
     def known(self, call: str) -> Known | KnownFailure | None:
         """How a call ended, by its id; the last time, if it was asked again."""
         row = self._db.execute(
-            "SELECT token, state, booked_nano, n_input, n_output, n_cached, cause, reason FROM calls "
+            f"SELECT token, state, booked_nano, cause, reason, {', '.join(_USAGE)} FROM calls "
             "WHERE id = ? AND state IN ('committed', 'failed', 'unknown') ORDER BY token DESC LIMIT 1",
             (call,),
         ).fetchone()
         if row is None:
             return None
-        token, state, nano, n_input, n_output, n_cached, cause, reason = row
+        token, state, nano, cause, reason, *counts = row
         if state != "committed":
             return KnownFailure(cause=cause, reason=reason)
         (packed,) = self._db.execute("SELECT response FROM answers WHERE token = ?", (token,)).fetchone()
-        usage = Usage(n_input=n_input, n_output=n_output, n_cached=n_cached)
+        usage = Usage(**dict(zip(_USAGE, counts, strict=True)))
         return Known(response=unpack(packed), usage=usage, cost_nano=nano)
 
     def denial(self, call: str) -> Denied | None:

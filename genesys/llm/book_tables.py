@@ -37,9 +37,9 @@ CREATE TABLE IF NOT EXISTS calls (
     seed TEXT NOT NULL, n_input_bound INTEGER NOT NULL, n_output_bound INTEGER NOT NULL, max_nano INTEGER NOT NULL,
     reserved_at REAL NOT NULL, state TEXT NOT NULL, booked_nano INTEGER NOT NULL, ended_at REAL,
     cause TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
-    n_input INTEGER NOT NULL DEFAULT 0, n_output INTEGER NOT NULL DEFAULT 0, n_cached INTEGER NOT NULL DEFAULT 0);
+    n_input INTEGER NOT NULL DEFAULT 0, n_output INTEGER NOT NULL DEFAULT 0, n_cached INTEGER NOT NULL DEFAULT 0,
+    n_written INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS calls_by_id ON calls (id);
-CREATE INDEX IF NOT EXISTS calls_in_flight ON calls (token) WHERE state = 'reserved';
 CREATE TABLE IF NOT EXISTS answers (token INTEGER PRIMARY KEY, response BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS memory (
     session TEXT NOT NULL, step TEXT NOT NULL, effect TEXT NOT NULL, result BLOB NOT NULL, PRIMARY KEY (session, step));

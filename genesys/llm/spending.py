@@ -28,6 +28,7 @@ class Spent:
     n_input: int
     n_output: int
     n_cached: int
+    n_written: int
     booked_nano: int
     unsure_nano: int
 
@@ -51,7 +52,8 @@ class Totals:
 _SPENT = """
     COUNT(*) FILTER (WHERE state <> 'denied'), COUNT(*) FILTER (WHERE state = 'committed'),
     COUNT(*) FILTER (WHERE state = 'failed'), COUNT(*) FILTER (WHERE state = 'denied'),
-    COALESCE(SUM(n_input), 0), COALESCE(SUM(n_output), 0), COALESCE(SUM(n_cached), 0), COALESCE(SUM(booked_nano), 0),
+    COALESCE(SUM(n_input), 0), COALESCE(SUM(n_output), 0), COALESCE(SUM(n_cached), 0), COALESCE(SUM(n_written), 0),
+    COALESCE(SUM(booked_nano), 0),
     COALESCE(SUM(booked_nano) FILTER (WHERE state IN ('reserved', 'lost', 'unknown')), 0)"""
 
 

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from genesys.testing.journals import JournalTestCase
     from genesys.testing.selection import SelectionStrategyTestCase
     from genesys.testing.strategies import PromotionStrategyTestCase
+from genesys.testing.treasury import TreasuryTestCase
 
 __all__ = [
     "JournalTestCase",
     "PromotionStrategyTestCase",
     "SelectionStrategyTestCase",
+    "TreasuryTestCase",
     "add_design",
     "climb",
     "make_population",

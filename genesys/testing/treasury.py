@@ -23,7 +23,7 @@ from genesys.llm.calls import (
 from genesys.llm.settings import MoneyCaps
 
 CENT = 10_000_000  # nano-dollars
-USAGE = Usage(n_input=10, n_output=5, n_cached=2)
+USAGE = Usage(n_input=10, n_output=5, n_cached=2, n_written=3)
 
 
 class OpenTreasury(Protocol):

@@ -117,7 +117,7 @@ def test_totals_are_split_by_everything_that_matters(path: Path) -> None:
     totals = book.totals()
     run = totals.run
     assert (run.n_calls, run.n_answered, run.n_failed, run.n_denied) == (4, 1, 1, 1)
-    assert (run.n_input, run.n_output, run.n_cached) == (10, 5, 2)
+    assert (run.n_input, run.n_output, run.n_cached, run.n_written) == (10, 5, 2, 3)
     assert run.booked_nano == 3 + 2 * CENT and run.unsure_nano == 2 * CENT and run.usd == pytest.approx(0.02)
     assert {name: spent.booked_nano for name, spent in totals.sessions.items()} == {"s": 3 + CENT, "t": CENT}
     assert {name: spent.booked_nano for name, spent in totals.roles.items()} == {"coder": 3 + 2 * CENT, "judge": 0}

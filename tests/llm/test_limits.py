@@ -28,7 +28,7 @@ def fullest_minute(sent: list[tuple[float, float]]) -> float:
 arrivals = st.lists(st.tuples(st.sampled_from([0.0, 0.0, 0.01, 0.5, 3.0, 45.0]), st.integers(1, 400)), max_size=60)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(arrivals, st.integers(1, 40), st.integers(50, 3000), st.sampled_from([0.0, 7.0]))
 def test_no_minute_passes_more_than_its_limits(
     calls: list[tuple[float, int]], n_requests: int, n_tokens: int, hold_s: float
@@ -48,7 +48,7 @@ def test_no_minute_passes_more_than_its_limits(
     assert fullest_minute(sent) <= n_tokens + max(0.0, largest - n_tokens * BURST) + ROUNDING
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1)), min_size=1, max_size=60), st.integers(1, 5))
 def test_what_is_given_back_serves_others_and_no_more_is_used_than_allowed(
     calls: list[tuple[int, float]], n_slots: int

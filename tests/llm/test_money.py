@@ -239,11 +239,11 @@ class Money(RuleBasedStateMachine):
 
 
 TestMoney = Money.TestCase
-TestMoney.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestMoney.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 class TestMoneyThoroughly(Money.TestCase):
-    settings = settings(max_examples=1000, stateful_step_count=60, deadline=None)
+    settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
 
     pytestmark = pytest.mark.slow
 
