@@ -6,6 +6,7 @@ LiteLLM's `Router` is not used: it would choose, retry and fall back by itself, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -81,7 +82,7 @@ class Client(Protocol):
 
 
 class LiteLLMClient:
-    """Requests through LiteLLM: no retries, no streaming, no caching, no callbacks of its own.
+    """Requests through LiteLLM: no retries, no streaming, no caching.
 
     Keys are read from the environment at the moment of a call. An entry with an `api_base` of its own is sent the key that
     its `api_key_env` names, or none: a provider's usual key never goes to another server.
@@ -98,25 +99,25 @@ class LiteLLMClient:
         timeout: float,
     ) -> Response:
         litellm = await _loaded()
+        request = _request(model, timeout) | {
+            "messages": _messages(model, messages, schema),
+            "response_format": _response_format(model, schema),
+            "max_tokens": max_tokens,
+            "temperature": model.temperature,
+            "seed": seed,
+        }
         try:
             async with asyncio.timeout(timeout):  # LiteLLM's own counts anew with each piece of an answer
-                answer = await litellm.acompletion(
-                    messages=_messages(model, messages, schema),
-                    max_tokens=max_tokens,
-                    temperature=model.temperature,
-                    seed=seed,
-                    response_format=_response_format(model, schema),
-                    **_common(model, timeout),
-                )
-            return _response(answer)
+                return _response(await litellm.acompletion(**request))
         except Exception as error:
             raise _failure(error) from None
 
     async def embed(self, model: ModelConfig, texts: Sequence[str], *, timeout: float) -> Vectors:
         litellm = await _loaded()
+        request = _request(model, timeout) | {"input": [_clean(text) for text in texts]}
         try:
             async with asyncio.timeout(timeout):
-                answer = await litellm.aembedding(input=[_clean(text) for text in texts], **_common(model, timeout))
+                answer = await litellm.aembedding(**request)
             rows = sorted(answer.data, key=lambda row: row["index"])
             return Vectors(vectors=tuple(array("f", row["embedding"]) for row in rows), usage=_usage(answer))
         except Exception as error:
@@ -127,7 +128,7 @@ class LiteLLMClient:
         await _litellm().close_litellm_async_clients()
 
 
-def _common(model: ModelConfig, timeout: float) -> dict[str, Any]:
+def _request(model: ModelConfig, timeout: float) -> dict[str, Any]:
     key = os.environ.get(model.api_key_env) if model.api_key_env else None
     if model.api_key_env and not key:
         raise CallFailed("forbidden", f"The environment variable {model.api_key_env} is not set.")
@@ -139,7 +140,6 @@ def _common(model: ModelConfig, timeout: float) -> dict[str, Any]:
         "max_retries": 0,
         "num_retries": 0,
         "drop_params": True,
-        "no-log": True,
     }
 
 
@@ -196,8 +196,6 @@ def _clean(text: str) -> str:
 
 def _failure(error: Exception) -> CallFailed:
     """What became of a request, from LiteLLM's exception; whatever is not sure to be free is a `timeout`."""
-    if isinstance(error, CallFailed):
-        return error
     import aiohttp
     import litellm
     import openai
@@ -207,9 +205,8 @@ def _failure(error: Exception) -> CallFailed:
     if any(type(link) is openai.OpenAIError for link in chain):  # no credentials
         return CallFailed("forbidden", reason)
     if not _was_answered(chain):
-        root = _without_keys(
-            "in time" if isinstance(error, TimeoutError) else f"{type(chain[-1]).__name__}: {chain[-1]}"
-        )
+        late = isinstance(error, TimeoutError)
+        root = "in time" if late else _without_keys(f"{type(chain[-1]).__name__}: {chain[-1]}")
         if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
             return CallFailed("unavailable", f"No connection came about ({root}).")
         return CallFailed("timeout", f"No answer came that can be read ({root}).")
@@ -221,11 +218,12 @@ def _failure(error: Exception) -> CallFailed:
         return CallFailed("refused", reason)
     if status in (401, 402, 403, 404) or _NO_CREDIT.search(said):
         return CallFailed("forbidden", reason)
-    is_away = (
-        status >= 500 and "response_format" not in said
-    )  # llama.cpp's server meets a form it does not know with a 500
-    cause: CallFailure = "timeout" if status in (408, 504) else "unavailable" if is_away else "bad-request"
-    return CallFailed("rate-limited" if status == 429 else cause, reason, _retry_after(error))
+    if status in (408, 504):
+        return CallFailed("timeout", reason)
+    unknown_form = status == 500 and "response_format" in said  # as llama.cpp's server meets it
+    if unknown_form or (status < 500 and status != 429):
+        return CallFailed("bad-request", reason)
+    return CallFailed("rate-limited" if status == 429 else "unavailable", reason, _retry_after(error))
 
 
 def _was_answered(chain: Sequence[BaseException]) -> bool:
@@ -262,19 +260,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _retry_after(error: Exception) -> float:
+    """Seconds that an endpoint asks to wait, given as such or as a date; 0 when it does not."""
     response = getattr(error, "response", None)
     for headers in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
-        said = (headers or {}).get("retry-after") or (headers or {}).get("Retry-After")
-        if not said:
-            continue
+        said = (headers or {}).get("retry-after") or (headers or {}).get("Retry-After") or ""
         try:
-            return max(float(said), 0.0)
+            return max(0.0, float(said))
         except ValueError:
-            pass
-        try:
-            return max(parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
-        except ValueError:
-            pass
+            with contextlib.suppress(ValueError):
+                return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
     return 0.0
 
 

@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 Sleep = Callable[[float], Awaitable[None]]
 Send = Callable[[], Awaitable[tuple[Mapping[str, Any], Usage | None]]]
 
-_BACKOFF_S, _LONGEST_BACKOFF_S, _LONGEST_WAIT_S = 1.0, 60.0, 300.0
+_BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 60.0
+_LONGEST_WAIT_S = 300.0
+"""An endpoint that asks for more is asked again then: it must not hold a run for a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class Failed:
         if self.is_known or self.cause == "bad-request":
             return 0.0
         if self.retry_after_s:
-            return min(self.retry_after_s, _LONGEST_WAIT_S) + uniform(0.0, _BACKOFF_S)
+            return self.retry_after_s + uniform(0.0, _BACKOFF_S)
         return min(_BACKOFF_S * 2.0 ** (n_failed - 1), _LONGEST_BACKOFF_S) * uniform(0.5, 1.5)
 
 
@@ -82,8 +84,9 @@ class Sender:
             sent = True
             response, said = await send()
         except CallFailed as failure:
-            await self._book(self._treasury.fail(granted.token, failure.cause, failure.reason, failure.retry_after_s))
-            return _failed(call, failure.cause, failure.reason, retry_after_s=failure.retry_after_s)
+            retry_after_s = min(failure.retry_after_s, _LONGEST_WAIT_S)
+            await self._book(self._treasury.fail(granted.token, failure.cause, failure.reason, retry_after_s))
+            return _failed(call, failure.cause, failure.reason, retry_after_s=retry_after_s)
         except BaseException:
             await self._book(self._treasury.fail(granted.token, "timeout" if sent else "unavailable", "was cancelled"))
             raise

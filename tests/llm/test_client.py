@@ -67,6 +67,8 @@ async def server() -> AsyncIterator[Server]:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", it.handle)
     app.router.add_post("/v1/embeddings", it.handle)
+    app.router.add_post("/v1/messages", it.handle)  # Anthropic
+    app.router.add_post("/v1/models/m:generateContent", it.handle)  # Google
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -112,6 +114,34 @@ def test_who_shows_the_model_the_schema_and_where_a_cache_ends() -> None:
     assert bare[0]["content"].startswith("Look.\n\nAnswer with one JSON object")
 
 
+async def test_claudes_cache_is_marked_and_counted(server: Server) -> None:
+    usage = {
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "cache_creation_input_tokens": 100,
+        "cache_read_input_tokens": 1000,
+    }
+    server.says(id="m", type="message", role="assistant", model="claude-m", stop_reason="end_turn", usage=usage,
+                content=[{"type": "text", "text": "{}"}])  # fmt: skip
+    model = ModelConfig(name="anthropic/claude-m", api_base=server.url.removesuffix("/v1"), structured="none")
+    answer = await send(model)
+    assert answer.text == "{}" and answer.usage == Usage(n_input=1110, n_output=5, n_cached=1000, n_written=100)
+    assert server.asked[0][0]["system"][0]["cache_control"] == {"type": "ephemeral"}
+    server.answer = _drop
+    with pytest.raises(CallFailed):
+        await send(model)
+    assert len(server.asked) == 2
+
+
+async def test_geminis_thoughts_are_output(server: Server) -> None:
+    usage = {"promptTokenCount": 1000, "candidatesTokenCount": 20, "thoughtsTokenCount": 30, "totalTokenCount": 1050,
+             "cachedContentTokenCount": 400}  # fmt: skip
+    candidate = {"content": {"role": "model", "parts": [{"text": "{}"}]}, "finishReason": "STOP", "index": 0}
+    server.says(candidates=[candidate], usageMetadata=usage)
+    answer = await send(ModelConfig(name="gemini/m", api_base=server.url))
+    assert answer.text == "{}" and answer.usage == Usage(n_input=1000, n_output=50, n_cached=400)
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_what_an_endpoint_leaves_out(server: Server, provider: str) -> None:
     silent = completion() | {"usage": None}
@@ -146,6 +176,7 @@ async def test_what_an_endpoint_leaves_out(server: Server, provider: str) -> Non
         (429, {"message": "slow down"}, "rate-limited"),
         (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}, "forbidden"),
         (500, {"message": "oops"}, "unavailable"),
+        (500, {"message": "response_format: input should be 'text' or 'json_object'"}, "bad-request"),
         (503, {"message": "busy"}, "unavailable"),
         (504, {"message": "late"}, "timeout"),
     ],
@@ -158,7 +189,7 @@ async def test_errors_of_an_endpoint(
     with pytest.raises(CallFailed) as caught:
         await send(server.model(provider))
     assert caught.value.cause == cause and SECRET not in caught.value.reason and len(server.asked) == 1
-    assert caught.value.retry_after_s == (7.0 if cause in ("rate-limited", "unavailable", "bad-request") else 0.0)
+    assert caught.value.retry_after_s == (7.0 if cause in ("rate-limited", "unavailable") else 0.0)
 
 
 async def _drop(request: web.Request) -> web.StreamResponse:

@@ -123,6 +123,12 @@ async def test_rate_limits_are_waited_for_as_long_as_the_endpoint_says() -> None
     assert answered.cost_nano == place.books.booked_nano  # errors of an endpoint are free
 
 
+async def test_no_endpoint_holds_a_run_for_a_day() -> None:
+    place = Place([CallFailed("rate-limited", "tomorrow", 86_400.0), GOOD])
+    await place.ask()
+    assert place.books.held_s == [300.0] and place.slept_s[0] <= 301.0
+
+
 @pytest.mark.parametrize(
     ("cause", "n_asked"), [("unavailable", 3), ("timeout", 2), ("forbidden", 1), ("refused", 1), ("too-long", 1), ("bad-request", 3)]
 )  # fmt: skip
