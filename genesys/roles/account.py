@@ -27,8 +27,8 @@ class Account:
 
     def ask(self, ask: Ask) -> Generator[Effect, Any, Any]:
         """Yield the question, note what came, and give it."""
-        self._n_asked[ask.role] += 1  # before the answer: one of several asked at once may end the session
         said = yield ask
+        self._n_asked[ask.role] += 1
         if isinstance(said, Refusal):
             self.note("refusal", role=ask.role, cause=said.cause, reason=said.reason, cap=said.cap)
         else:

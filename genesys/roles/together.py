@@ -13,11 +13,13 @@ T = TypeVar("T")
 def in_parallel(parts: Iterable[Generator[Effect, Any, T]]) -> Generator[Effect, Any, tuple[T, ...]]:
     """Run generators in lock-step, in the order given; gives what each of them returned.
 
-    One alone yields what it would have yielded without this. An exception of one of them closes all.
+    One alone yields what it would have yielded without this. If one raises, the others still hear what they asked for at
+    the same time, since that was paid; then all are closed.
     """
     running = list(parts)
     waiting: dict[int, Effect] = {}
     results: dict[int, T] = {}
+    raised: list[Exception] = []
 
     def advance(index: int, answer: Any) -> None:
         try:
@@ -25,11 +27,13 @@ def in_parallel(parts: Iterable[Generator[Effect, Any, T]]) -> Generator[Effect,
         except StopIteration as stop:
             waiting.pop(index, None)
             results[index] = stop.value
+        except Exception as error:  # raised below, once all are told
+            raised.append(error)
 
     try:
         for index in range(len(running)):
             advance(index, None)
-        while waiting:
+        while waiting and not raised:
             if len(waiting) == 1:
                 ((index, effect),) = waiting.items()
                 advance(index, (yield effect))
@@ -39,6 +43,8 @@ def in_parallel(parts: Iterable[Generator[Effect, Any, T]]) -> Generator[Effect,
             for index, singles in asked.items():
                 told = tuple(next(answers) for _ in singles)
                 advance(index, told if isinstance(waiting[index], Gather) else told[0])
+        if raised:
+            raise raised[0]
     finally:
         for part in running:
             part.close()

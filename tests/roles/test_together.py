@@ -55,20 +55,20 @@ def test_one_alone_yields_what_it_would_without(script: Script) -> None:
     assert driven(in_parallel([part(0, script)]))[1] == driven(part(0, script))[1]
 
 
-def test_an_exception_of_one_closes_all() -> None:
-    closed: list[str] = []
+def test_an_exception_of_one_closes_all_once_they_heard_what_they_asked_for() -> None:
+    heard: list[Any] = []
 
     def patient() -> Generator[Effect, Any, None]:
         try:
             while True:
-                yield Derive(program="1")
+                heard.append((yield Derive(program="1")))
         finally:
-            closed.append("patient")
+            heard.append("closed")
 
     def failing() -> Generator[Effect, Any, None]:
         yield Derive(program="2")
         raise ValueError("enough")
 
     with pytest.raises(ValueError, match="enough"):
-        driven(in_parallel([patient(), failing()]))
-    assert closed == ["patient"]
+        driven(in_parallel([patient(), failing(), patient()]))
+    assert heard == ["answer to 1", "answer to 1", "closed", "closed"]
