@@ -19,15 +19,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from genesys.errors import ConfigError, FencedError, GenesysError, TransientError
+from genesys.errors import FencedError, GenesysError, TransientError
 from genesys.llm.book_tables import MINUTE_S, Mode, open_calls, pack, unpack
 from genesys.llm.calls import (
-    NANO_PER_USD,
     Call,
     CallFailure,
     Denied,
@@ -38,26 +36,18 @@ from genesys.llm.calls import (
     Remembered,
     Usage,
 )
+from genesys.llm.caps import MOST_NANO, Cap, Caps, denied, usd_text
 from genesys.llm.limits import Pace
 from genesys.llm.settings import MoneyCaps
 from genesys.llm.spending import Totals, totals
 
 log = logging.getLogger(__name__)
 
-Cap = Literal["call", "session", "role", "day", "run"]
-
 DAY_S = 86_400
-MOST_NANO = 10**15 * 1000  # a billion dollars: sums of such stay whole numbers
 MAX_REASON = 2000
-_CALL_COLUMNS = (
-    "id", "session", "step", "attempt", "role", "purpose", "model", "prompt_version", "schema", "seed", "n_input_bound",
-    "n_output_bound", "max_nano",
-)  # fmt: skip
-_USAGE = tuple(Usage.__dataclass_fields__)
-_INSERT = (
-    f"INSERT INTO calls ({', '.join(_CALL_COLUMNS)}, reserved_at, state, booked_nano, ended_at, cause, reason) "
-    f"VALUES ({', '.join('?' * (len(_CALL_COLUMNS) + 6))})"
-)
+_CALL, _USAGE = tuple(Call.__dataclass_fields__), tuple(Usage.__dataclass_fields__)
+_STANDING = ("state", "booked_nano", "reserved_at", "ended_at", "cause", "reason")
+_INSERT = f"INSERT INTO calls ({', '.join(_CALL + _STANDING)}) VALUES ({', '.join('?' * len(_CALL + _STANDING))})"
 
 
 class CallBook:
@@ -86,8 +76,7 @@ class CallBook:
     ) -> None:
         self.path = path
         self._clock = clock
-        self._caps = _nano_caps(caps or MoneyCaps())
-        self._role_caps = {role: _nano(f"roles.{role}", usd) for role, usd in (caps or MoneyCaps()).roles.items()}
+        self._caps = Caps(caps or MoneyCaps())
         self._epoch = 0
         self._is_entering = False  # not the connection's word for it, which a failed rollback leaves true
         self._db = open_calls(path, mode)
@@ -135,11 +124,12 @@ class CallBook:
             if known is not None:
                 return known
             self._lose("id = ? AND state = 'reserved'", call.id)  # who asks again is not waiting for an answer
-            denied = self._denied(call)
-            if denied is not None:
-                self._enter(call, "denied", 0, denied.cap, denied.reason)
-                return denied
-            return Granted(token=self._enter(call, "reserved", call.max_nano))
+            now = self._clock()
+            denial = self._denied(call, now)
+            if denial is not None:
+                self._enter(call, ("denied", 0, now, now, denial.cap, denial.reason))
+                return denial
+            return Granted(token=self._enter(call, ("reserved", call.max_nano, now, None, "", "")))
 
     def commit(self, token: int, response: Mapping[str, Any], usage: Usage, cost_nano: int) -> None:
         """Book what a call cost, with its answer; nothing when it ended before.
@@ -159,7 +149,7 @@ class CallBook:
             if max_nano is not None:
                 self._db.execute("INSERT INTO answers VALUES (?, ?)", (token, packed))
         if max_nano is not None and cost_nano > max_nano:
-            message = f"Call {token} cost {_usd(cost_nano)}: {_usd(max_nano)} were set aside. A cap may be passed by the difference."
+            message = f"Call {token} cost {usd_text(cost_nano)}: {usd_text(max_nano)} were set aside. A cap may be passed by the difference."
             log.error(message)
             raise MoneyError(message)
 
@@ -180,12 +170,10 @@ class CallBook:
                 (session, remembered.step, remembered.effect, packed),
             )
 
-    def _enter(self, call: Call, state: str, booked_nano: int, cause: str = "", reason: str = "") -> int:
-        values = [getattr(call, column) for column in _CALL_COLUMNS]
-        values[_CALL_COLUMNS.index("seed")] = str(call.seed)  # may have more than 64 bits
-        now = self._clock()
-        ended_at = None if state == "reserved" else now
-        return self._db.execute(_INSERT, (*values, now, state, booked_nano, ended_at, cause, reason)).lastrowid or 0
+    def _enter(self, call: Call, standing: tuple[Any, ...]) -> int:
+        values = [getattr(call, column) for column in _CALL]
+        values[_CALL.index("seed")] = str(call.seed)  # may have more than 64 bits
+        return self._db.execute(_INSERT, (*values, *standing)).lastrowid or 0
 
     def _end(self, token: int, change: str, values: Sequence[Any]) -> int | None:
         """End a call; gives what was set aside for it, or None when it had ended before."""
@@ -207,39 +195,25 @@ class CallBook:
 
     # --- caps ----------------------------------------------------------------------------------------------
 
-    def _denied(self, call: Call) -> Denied | None:
+    def _denied(self, call: Call, now: float) -> Denied | None:
         """The first cap that a call would pass, if any. What is free passes none."""
-        if call.max_nano == 0:
-            return None
-        for cap, name, limit in self._limits(call):
-            left = limit - self._booked(cap, name)
-            if call.max_nano > left:
-                return Denied(
-                    cap=cap,
-                    reason=f"Cannot ask {call.model!r} as {call.role}: it may cost {_usd(call.max_nano)}; "
-                    f"expected at most the {_usd(max(0, left))} left of {_usd(limit)}. "
-                    f"Raise agents.caps.{f'roles.{call.role}' if cap == 'role' else cap}.",
-                )
+        if call.max_nano:
+            for cap, name, limit in self._caps.of(call):
+                left = limit - self._booked(cap, name, now)
+                if call.max_nano > left:
+                    return denied(call, cap, limit, left)
         return None
 
-    def _limits(self, call: Call) -> Iterator[tuple[Cap, str, int]]:
-        names: dict[Cap, str] = {"call": "", "session": call.session, "day": "", "run": ""}
-        for cap, name in names.items():
-            if cap in self._caps:
-                yield cap, name, self._caps[cap]
-        if call.role in self._role_caps:
-            yield "role", call.role, self._role_caps[call.role]
-
-    def _booked(self, cap: Cap, name: str) -> int:
-        """What counts against a cap by now, reservations included."""
+    def _booked(self, cap: Cap, name: str, now: float) -> int:
+        """What counts against a cap, reservations included."""
         if cap == "call":
             return 0
-        if cap == "day":  # whole minutes, so that it is a minute more than a day
-            first = math.floor((self._clock() - DAY_S) / MINUTE_S)
-            rows = self._db.execute("SELECT SUM(nano) FROM minutes WHERE minute >= ?", (first,))
+        if cap == "day":  # whole minutes, so that it is up to a minute more than a day
+            first = math.floor((now - DAY_S) / MINUTE_S)
+            row = self._db.execute("SELECT SUM(nano) FROM minutes WHERE minute >= ?", (first,)).fetchone()
         else:
-            rows = self._db.execute("SELECT nano FROM sums WHERE scope = ? AND name = ?", (cap, name))
-        return int((rows.fetchone() or (0,))[0] or 0)
+            row = self._db.execute("SELECT nano FROM sums WHERE scope = ? AND name = ?", (cap, name)).fetchone()
+        return int((row or (0,))[0] or 0)
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -297,21 +271,6 @@ class CallBook:
 
     def close(self) -> None:
         self._db.close()
-
-
-def _nano_caps(caps: MoneyCaps) -> dict[Cap, int]:
-    given: dict[Cap, float | None] = {"call": caps.call, "session": caps.session, "day": caps.day, "run": caps.run}
-    return {cap: _nano(cap, usd) for cap, usd in given.items() if usd is not None}
-
-
-def _nano(cap: str, usd: float) -> int:
-    if not 0 <= usd <= MOST_NANO / NANO_PER_USD:  # false for NaN
-        raise ConfigError(f"Cannot hold agents.caps.{cap} = {usd}: expected USD from 0 to {MOST_NANO // NANO_PER_USD}.")
-    return int(Decimal(str(usd)) * NANO_PER_USD)
-
-
-def _usd(nano: int) -> str:
-    return f"{Decimal(nano) / NANO_PER_USD:.6f} USD"
 
 
 def _clean(reason: str) -> str:
@@ -374,9 +333,7 @@ class LocalTreasury:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(
-                self._write()
-            )  # starts after this turn of the loop: its others come along
+            self._writing = asyncio.create_task(self._write())  # after this turn of the loop: its others come along
         return await done
 
     async def _write(self) -> None:
@@ -385,10 +342,8 @@ class LocalTreasury:
             try:
                 answers = await asyncio.to_thread(self._make, [entry for entry, _ in batch])
             except Exception as error:  # fenced, or the disk is full: none was made
-                why = (
-                    error if isinstance(error, GenesysError) else TransientError(f"calls could not be booked: {error}")
-                )
-                answers = [(False, why)] * len(batch)
+                ours = isinstance(error, GenesysError)
+                answers = [(False, error if ours else TransientError(f"calls were not booked: {error}"))] * len(batch)
             for (_, done), (succeeded, value) in zip(batch, answers, strict=True):
                 if done.done():
                     continue  # its asker gave up
