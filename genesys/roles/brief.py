@@ -21,7 +21,7 @@ class SessionLimits:
         beam: Partial trees kept side by side; 1 is greedy.
         samples: Codings of a unit tried for each of them.
         max_proposals: Proposals of a session until one passes.
-        max_searches: Of the proposer and of the reviewer, each.
+        max_searches: Of the proposer in its session, and of the reviewer in each review.
         max_turns: Uses of tools in one coding.
         max_attempts: Rounds of codings of one unit, each of `samples` side by side, that fail before the tree is rolled back.
         max_failed_units: Units given up before the session ends.

@@ -38,6 +38,7 @@ from genesys.roles.effects import (
     Single,
     Tell,
 )
+from genesys.roles.proposing import propose
 from tests.roles.briefs import DIRECT, EVIDENCE, FIGURES, PROPOSAL, REVIEW, brief, play, world
 
 CAUSES = {"", "proposal", "duplicate", "units", "check", "refused", "money"}
@@ -158,6 +159,19 @@ def test_any_world_ends_a_session_with_a_typed_outcome(seed: int, operator: str,
     )
     told = [effect for effect in played.effects if isinstance(effect, Tell)]
     assert told[-1].stage == "end" and told[-1].tree == outcome.tree
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_a_proposal_stage_asks_no_more_than_its_limits(seed: int) -> None:
+    the_brief = replace(brief(**limits(Random(seed))), planted=1.0, seed=seed)
+    played, most = play(propose(the_brief, FIGURES), Chaos(seed, 0.5)), the_brief.limits
+    n_searches = most.max_searches if most.literature else 0
+    assert len(played.asked("proposer")) <= n_searches + 2 * most.max_proposals
+    assert len(played.asked("reviewer")) <= (n_searches + 2) * (most.max_proposals + 1) * most.reviewer
+    assert len(played.asked("judge")) <= 2 * most.max_proposals * most.judge * most.reviewer
+    searched = [entry["role"] for entry in played.outcome.log if entry["what"] == "search"]
+    assert searched.count("proposer") <= n_searches and "judge" not in searched
 
 
 @settings(max_examples=40, deadline=None)
