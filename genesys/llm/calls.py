@@ -96,10 +96,15 @@ class KnownFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
-    """A cap leaves no room: `cap` says which, the reason how much was left and how much is needed."""
+    """A cap leaves no room: `cap` says which, the reason how much was left and how much is needed.
+
+    Attributes:
+        may_pass: Whether there would be room without what is set aside for calls on their way, most of which will cost less.
+    """
 
     cap: Literal["call", "session", "role", "day", "run"]
     reason: str
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ Send = Callable[[], Awaitable[tuple[Mapping[str, Any], Usage | None]]]
 
 _BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 60.0
 _LONGEST_WAIT_S = 300.0
-"""An endpoint that asks for more is asked again then: it must not hold a run for a day."""
+"""For an endpoint that asks for patience, and for money that other calls hold: neither must stop a run for a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Sender:
 
     async def perform(self, call: Call, price: Price, send: Send) -> Done | Failed | Denied:
         """Reserve, send, and book what it cost; or tell what came of the call before."""
-        granted = await self._reserve(call)
+        granted = await self._granted(call)
         match granted:
             case Known():
                 return Done(response=granted.response, usage=granted.usage, cost_nano=granted.cost_nano)
@@ -95,6 +95,17 @@ class Sender:
         usage = usage or Usage(n_input=call.n_input_bound, n_output=call.n_output_bound)
         await self._book(self._treasury.commit(granted.token, response, usage, cost_nano))
         return Done(response=response, usage=usage, cost_nano=cost_nano)
+
+    async def _granted(self, call: Call) -> Granted | Known | KnownFailure | Denied:
+        """What the treasury says, once no other call on its way stands in between."""
+        waited_s = 0.0
+        while True:
+            granted = await self._reserve(call)
+            if not (isinstance(granted, Denied) and granted.may_pass and waited_s < _LONGEST_WAIT_S):
+                return granted
+            pause_s = min(_BACKOFF_S + waited_s / 4, _LONGEST_BACKOFF_S) * uniform(0.5, 1.5)
+            waited_s += pause_s
+            await self.pause(pause_s)
 
     async def _reserve(self, call: Call) -> Granted | Known | KnownFailure | Denied:
         reserving = self._task(self._treasury.reserve(call))

@@ -32,7 +32,9 @@ class Books:
         if call.id in self.known:
             return self.known[call.id]
         if self.cap_nano is not None and self.booked_nano + call.max_nano > self.cap_nano:
-            return Denied(cap="run", reason=f"{self.cap_nano - self.booked_nano} are left")
+            on_their_way = sum(self.calls[token].max_nano for token in self.open_tokens)
+            room = self.cap_nano - self.booked_nano
+            return Denied(cap="run", reason=f"{room} are left", may_pass=call.max_nano <= room + on_their_way)
         self.calls.append(call)
         return Granted(token=len(self.calls) - 1, delay_s=self.delay_s)
 

@@ -188,6 +188,25 @@ IMPOSSIBLE = [
 ]
 
 
+async def test_money_that_other_calls_hold_is_waited_for() -> None:
+    alone = Place([GOOD])
+    await alone.ask()
+    spent, most = alone.books.booked_nano, alone.books.calls[0].max_nano
+    place = Place([GOOD], books=Books(cap_nano=most + 9 * spent))
+    answered = await asyncio.gather(*(place.ask(step=str(step)) for step in range(10)))
+    assert all(isinstance(answer, Answered) for answer in answered) and place.books.booked_nano == 10 * spent
+    assert place.slept_s and isinstance(await place.ask(step="11"), Refusal)
+
+
+async def test_money_that_never_comes_back_ends_the_wait() -> None:
+    other = Place([GOOD])
+    await other.ask(step="other")
+    place = Place([GOOD], books=Books(cap_nano=20_000_000))
+    await place.books.reserve(other.books.calls[0])  # of somebody who died with it
+    refusal = await place.ask()
+    assert isinstance(refusal, Refusal) and refusal.cause == "money" and 300 <= sum(place.slept_s) < 500
+
+
 @pytest.mark.parametrize("usage", [None, *IMPOSSIBLE])
 async def test_what_cannot_be_is_booked_in_full(usage: Usage | None) -> None:
     place = Place([GOOD])
