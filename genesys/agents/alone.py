@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,12 +17,15 @@ from genesys.gau import UnitTree
 from genesys.gau.library import SEED_NAMES, seed_design
 from genesys.gau.normal_form import normal_form
 from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.client import LiteLLMClient
+from genesys.llm.gateway import Gateway
 from genesys.llm.limits import paces
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig, ModelConfig
 from genesys.llm.spending import Totals
 from genesys.roles.brief import Brief, SessionOutcome
 from genesys.roles.effects import Tell
+from genesys.roles.session import design_session
 
 CALLS_FILE = "calls.sqlite"
 _REACH_S = 5.0
@@ -50,16 +54,9 @@ async def design_alone(
     """Conduct a session, or go on with the one that was begun in this folder; with what its calls cost by now.
 
     Raises:
-        ConfigError: Money, a key or an endpoint is missing; nothing was asked then.
         TransientError: Infrastructure was away; the session may be taken up again.
     """
-    from genesys.llm.client import LiteLLMClient
-    from genesys.llm.gateway import Gateway
-    from genesys.roles.session import design_session
-
-    prices = PriceList.of(agents)
-    await check_reach(agents, prices)
-    book = CallBook(folder / CALLS_FILE, agents.caps, prices.to_json())
+    book = CallBook(folder / CALLS_FILE, agents.caps, PriceList.of(agents).to_json())
     try:
         treasury, client = LocalTreasury(book, paces(agents.models)), LiteLLMClient()
         conducted = await conduct(
@@ -84,12 +81,18 @@ def _claim_beside(parents: Sequence[UnitTree]) -> Callable[[UnitTree], Awaitable
     return claim
 
 
-async def check_reach(agents: AgentsConfig, prices: PriceList) -> None:
-    """Find what would keep every call from being answered, before any is made.
+async def check_reach(agents: AgentsConfig) -> None:
+    """Find what would keep calls from being answered, before any is made.
 
     Raises:
-        ConfigError: No money may be spent on models that cost some, a key is not set, or nothing listens at an endpoint.
+        ConfigError: LiteLLM is missing, a model has no price, no money may be spent on one that costs some, a key is not set,
+            or nothing listens at an endpoint.
     """
+    if find_spec("litellm") is None:
+        raise ConfigError(
+            "Cannot ask language models: LiteLLM is not installed. Install it with: pip install 'genesys-evolution[llm]'"
+        )
+    prices = PriceList.of(agents)
     models = list({model.name: model for listed in agents.models.values() for model in listed}.values())
     for model in models:
         price = prices[model.name]

@@ -10,13 +10,14 @@ from typing import Any, cast
 
 from genesys.agents.briefing import bounds
 from genesys.config import load_design
+from genesys.config.agents import check_agents
 from genesys.config.reader import read
-from genesys.errors import ConfigError
+from genesys.errors import ConfigError, suggest
 from genesys.evolution.evidence import Evidence, Known, evidence, evidence_from_json, evidence_to_json
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.llm.settings import AgentsConfig, ModelConfig
-from genesys.roles.brief import Brief
+from genesys.roles.brief import Brief, SessionLimits
 
 _FILE = "session.json"
 _PROVIDERS_OF_SERVERS = ("openai/", "hosted_vllm/")
@@ -76,12 +77,12 @@ def new_assignment(
         ConfigError: No such mode or parent, or too few or too many for the mode.
     """
     if mode not in _N_PARENTS:
-        raise ConfigError(f"Cannot design by {mode!r}: expected {', '.join(_N_PARENTS)}.")
+        raise ConfigError(f"Cannot design by {mode!r}: expected {', '.join(_N_PARENTS)}.{suggest(mode, _N_PARENTS)}")
     least, most = _N_PARENTS[mode]
     if not least <= len(parents) <= most:
         expected = str(most) if least == most else f"{least} to {most}"
         raise ConfigError(
-            f"Cannot design by {mode} from {len(parents)} parents: expected {expected}. Give --parent so many times."
+            f"Cannot design by {mode} from {len(parents)} parents: expected {expected}. Give --parent once for each."
         )
     trees, found = _read(parents)
     brief = Brief(
@@ -99,8 +100,6 @@ def agents_of(
     Raises:
         ConfigError: No model is named, or a setting cannot be.
     """
-    from genesys.config.agents import check_agents
-
     given = {name: value for name, value in model.items() if value is not None}
     if names:
         models = tuple(ModelConfig(name=_full_name(name, given.get("api_base", "")), **given) for name in names)
@@ -114,7 +113,7 @@ def agents_of(
         )
     said = {name: value for name, value in limits.items() if value is not None}
     caps = agents.caps if cap_usd is None else replace(agents.caps, run=cap_usd)
-    agents = replace(agents, limits=replace(agents.limits, **said), caps=caps)
+    agents = replace(agents, limits=read(SessionLimits, asdict(agents.limits) | said, "agents.limits"), caps=caps)
     check_agents(agents)
     return agents
 

@@ -54,6 +54,8 @@ def command(
 
     Interrupt it safely with Ctrl-C, and go on with --resume: what was answered is not paid again.
     """
+    from genesys.agents.alone import check_reach
+
     fixed = {
         "mode": mode, "parent": parent, "model": model, "api-base": api_base, "api-key-env": api_key_env, "input-usd": input_usd,
         "output-usd": output_usd, "config": config, "flow": flow, "beam": beam, "ladder": ladder,
@@ -68,6 +70,8 @@ def command(
             mode or "mutation", parent, model or [], entry, {"flow": flow, "beam": beam}, config, cap_usd, ladder,
             session=session, seed=seed,
         )  # fmt: skip
+    asyncio.run(check_reach(assignment.agents))
+    if resume is None:
         assignment.save(folder)
     console = make_console(stderr=as_json)
     console.print(f"Session in {folder}", highlight=False)
