@@ -181,6 +181,18 @@ class TreasuryTestCase:
 
         opened(work, run=0.02)
 
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    def test_the_answer_is_that_of_whoever_asked_last(
+        self, opened: Callable[..., None], order: tuple[int, int]
+    ) -> None:
+        async def work(treasury: Treasury) -> None:
+            tokens = [await granted(treasury, call()) for _ in range(2)]
+            for k in order:
+                await treasury.commit(tokens[k], {"text": k}, USAGE, k)
+            assert await treasury.reserve(call()) == Known(response={"text": 1}, usage=USAGE, cost_nano=1)
+
+        opened(work)
+
     def test_many_at_once_keep_within_the_cap(self, opened: Callable[..., None]) -> None:
         async def work(treasury: Treasury) -> None:
             answers = await asyncio.gather(*(treasury.reserve(call(f"c{i}", session=f"s{i}")) for i in range(50)))

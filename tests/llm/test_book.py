@@ -140,6 +140,16 @@ def test_a_day_lets_go_of_what_it_held(path: Path) -> None:
     assert isinstance(book.reserve(call("b")), Granted)
 
 
+def test_a_day_lets_go_of_what_was_in_flight_when_the_books_died(path: Path) -> None:
+    now = [1e9]
+    CallBook(path, MoneyCaps(day=0.01), clock=lambda: now[0]).reserve(call("a"))
+    now[0] += 3600
+    book = CallBook(path, MoneyCaps(day=0.01), clock=lambda: now[0])
+    assert isinstance(book.reserve(call("b", 1)), Denied)
+    now[0] += 86_400 + 61
+    assert isinstance(book.reserve(call("b")), Granted)
+
+
 def test_a_disk_without_room_enters_nothing_and_may_be_tried_again(path: Path) -> None:
     async def work() -> None:
         treasury = LocalTreasury(CallBook(path))
