@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -54,14 +55,14 @@ def ranked(work: Work, drafts: Drafts) -> Generator[Effect, Any, Drafts]:
     unknown = [draft.tree for draft in drafts if draft.tree is not None and draft.id not in shares]
     if len(drafts) > 1 and unknown:
         measured = yield Gather(tuple(Probe(tree=tree) for tree in unknown))
-        shares.update((tree.design_id, share) for tree, share in zip(unknown, measured, strict=True))
+        shares.update((tree.design_id, _finite(share)) for tree, share in zip(unknown, measured, strict=True))
     return tuple(sorted(drafts, key=lambda draft: (draft.blamed is not None, -merit(draft, shares.get(draft.id)))))
 
 
 def merit(draft: Draft, loss_share: float | None) -> float:
     """The share of the loss that a probe training removed, plus the mean rating of the units as a share of 5."""
     ratings = [written.observation.rating for written in draft.written if written.observation is not None]
-    removed = 1.0 - loss_share if loss_share is not None and math.isfinite(loss_share) else 0.0
+    removed = 0.0 if loss_share is None else 1.0 - loss_share
     return removed + (sum(ratings) / len(ratings) / 5.0 if ratings else 0.0)
 
 
@@ -91,7 +92,11 @@ def _taken(work: Work, task: Task, subtree: UnitTree) -> Generator[Effect, Any, 
     if tree is not None:
         findings = yield from verdict(work, tree, task.place.path)
     coding = Coding(code=subtree.unit.source, tree=tree, findings=findings)
-    return Coding(code=coding.code, tree=tree, findings=findings, passes=coding.is_sane)
+    return replace(coding, passes=coding.is_sane)
+
+
+def _finite(share: float | None) -> float | None:
+    return share if share is not None and math.isfinite(share) else None
 
 
 def _coded(work: Work, task: Task, last: Coding | None) -> Generator[Effect, Any, tuple[Drafts, str]]:
@@ -126,16 +131,10 @@ def _noted(work: Work, task: Task, coding: Coding, sample: int) -> Tell:
     if coding.code and not coding.passes:
         work.notes.account.useless("coder")
     slot, seen = place_name(task.place.path), coding.observation
-    findings = [finding.to_json() for finding in coding.findings]
     work.notes.account.note(
-        "coding",
-        slot=slot,
-        sample=sample,
-        code=coding.code,
-        findings=findings,
-        passes=coding.passes,
-        reason=coding.reason,
-    )
+        "coding", slot=slot, sample=sample, code=coding.code, passes=coding.passes, reason=coding.reason,
+        findings=[finding.to_json() for finding in coding.findings],
+    )  # fmt: skip
     errors = [str(finding) for finding in coding.findings if finding.severity == "error"]
     told = f"rated {seen.rating:g}" if seen is not None else next(iter(errors), coding.reason or "passes its checks")
     stage: Stage = "observe" if seen is not None else "check" if coding.code else "code"

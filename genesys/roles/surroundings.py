@@ -8,7 +8,7 @@ from genesys.gau import Unit, UnitTree
 from genesys.gau.library import library
 from genesys.gau.tree import split_path
 from genesys.roles.brief import Brief
-from genesys.roles.grafting import Draft, Place, most_units, unwritten
+from genesys.roles.grafting import Draft, Place, donors, most_units, unwritten
 from genesys.roles.packing import count_tokens
 from genesys.roles.prompt import fenced
 from genesys.roles.wording import findings_text, line, place_name, places_text
@@ -32,6 +32,9 @@ def draft_text(draft: Draft, brief: Brief, places: tuple[Place, ...]) -> str:
     else:
         protected = ", ".join(map(place_name, unwritten(draft, places)))
         parts = [places_text(draft.tree), f"Protected, byte for byte: {protected or 'nothing'}."]
+    for giver in donors(brief):
+        parts.append(f"What {giver.unit.name} of a parent can give:")
+        parts += [f"- {path}: {declarations(place.unit)}" for path, place in giver.walk() if path]
     parts.append(f"A finished tree has at most {most_units(brief)} units.")
     parts += [f"Given up before: {line(setback, 1000)}" for setback in draft.setbacks]
     return "\n".join(parts)
@@ -53,12 +56,9 @@ def neighbours_text(draft: Draft, place: Place, most: int = NEIGHBOUR_TOKENS) ->
 def declarations(unit: Unit) -> str:
     """A unit on one line: kind, slots, names in Z, and what it is for."""
     slots = ", ".join(f"{slot.name} ({'/'.join(slot.accepts) or 'any'})" for slot in unit.slots)
-    parts = [f"{unit.name} ({unit.kind})", f"slots {slots}" if slots else ""]
-    parts += [
-        f"reads {', '.join(unit.reads)}" if unit.reads else "",
-        f"writes {', '.join(unit.writes)}" if unit.writes else "",
-    ]
-    return line("; ".join([*filter(None, parts), unit.doc.partition("\n")[0]]))
+    declared = {"slots": slots, "reads": ", ".join(unit.reads), "writes": ", ".join(unit.writes)}
+    parts = [f"{what} {names}" for what, names in declared.items() if names]
+    return line("; ".join([f"{unit.name} ({unit.kind})", *parts, unit.doc.partition("\n")[0]]))
 
 
 def reusable(draft: Draft, brief: Brief, name: str) -> UnitTree | None:
@@ -96,10 +96,9 @@ def setback_text(place: Place, last: Coding | None) -> str:
     """Why a unit was given up, in a sentence."""
     if last is None:
         return f"The unit at {place_name(place.path)} was given up."
-    worst = [str(f) for f in last.findings if f.severity == "error"] or [
-        last.reason or "the observer's rating is below the bar"
-    ]
-    return f"The unit at {place_name(place.path)} was given up: {worst[0]}"
+    errors = [str(finding) for finding in last.findings if finding.severity == "error"]
+    why = next(iter(errors), last.reason or "the observer's rating is below the bar")
+    return f"The unit at {place_name(place.path)} was given up: {why}"
 
 
 def _neighbours(draft: Draft, place: Place) -> Iterator[tuple[str, Unit]]:
@@ -124,6 +123,5 @@ def _all_neighbours(draft: Draft, place: Place) -> Iterator[tuple[str, Unit]]:
         yield from ((f"child in its slot {slot}", child.unit) for slot, child in here.children)
     if place.path:
         yield from ((f"beside it, in slot {slot}", child.unit) for slot, child in places[parent].children)
-    yield from (
-        (f"written before, at {place_name(w.path)}", places[w.path].unit) for w in draft.written if w.path in places
-    )
+    for path in [written.path for written in draft.written if written.path in places]:
+        yield f"written before, at {place_name(path)}", places[path].unit

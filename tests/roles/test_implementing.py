@@ -101,6 +101,7 @@ def test_a_crossover_grafts_what_fits_into_the_glue_that_is_written() -> None:
     assert done.tree is not None and len(world.asks("coder")) == 1
     assert done.tree.at("mixer") == GPT.at("mixer") and done.tree.at("channel") == GPT.at("channel")
     assert done.tree.at("second") == RETNET.at("mixer")
+    assert "- mixer: Retention (mixer); slots " in world.asks("coder")[0].prompt.messages[1].text
 
 
 # --- planner, tools, feedback ----------------------------------------------------------------------------------
