@@ -103,6 +103,7 @@ class EvolutionTree(Batched):
         self._claims: dict[str, str] = {}  # design -> designer that works on it
         self._forms = {record.normal_form: record.id for record in self._tree}  # those in the making, too
         self._claimed_forms: dict[str, str] = {}  # by design
+        self._dismissed: dict[str, Done] = {}  # designers that nothing was left to do for
         self._in_hand: set[str] = set()  # designers with a proposal in the making
         self._desk = SessionDesk(settings.sessions, self._tree)
         self._failed_in_a_row = n_failed_in_a_row(self._recent)
@@ -118,6 +119,7 @@ class EvolutionTree(Batched):
         accepted, reason = await self._record((event,))
         if accepted and isinstance(event, RunResumed):
             self._failed_in_a_row = 0
+            self._dismissed.clear()
         return Appended(accepted=accepted, reason=reason)
 
     async def settle(self, outcome: Outcome) -> Appended:
@@ -149,8 +151,16 @@ class EvolutionTree(Batched):
     # --- designers -----------------------------------------------------------------------------------------
 
     async def next_task(self, designer: str) -> DesignerTask:
-        """What a designer should do next."""
+        """What a designer should do next. Who was told that nothing is left to do is told so again: it works no more."""
         self._forget(designer)  # who asks has nothing in hand; if it was given something, the answer was lost
+        if designer not in self._dismissed:
+            task = await self._next_task(designer)
+            if not isinstance(task, Done):
+                return task
+            self._dismissed[designer] = task
+        return self._dismissed[designer]
+
+    async def _next_task(self, designer: str) -> DesignerTask:
         tree = self._tree
         if tree.finished or tree.draining:
             return Done(reason=tree.finished or tree.draining)

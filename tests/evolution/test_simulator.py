@@ -50,6 +50,10 @@ def test_a_grant_that_the_tree_never_heard_of_is_forgotten() -> None:
     assert simulate(random_schedule(70_024_216)).reason == "every quota is spent"  # it went on for ever
 
 
+def test_a_designer_that_was_told_that_all_is_done_is_given_no_work() -> None:
+    assert simulate(random_schedule(70_031_975)).reason == "every quota is spent"  # all waited for its design
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_a_thousand_schedules(block: int) -> None:

@@ -53,6 +53,7 @@ class Keeper:
         self._failure: GenesysError | None = None
         self._claims: dict[str, str] = {}
         self._in_hand: dict[str, None] = {}
+        self._dismissed: dict[str, Done] = {}
         self._failed_in_a_row = n_failed_in_a_row(self._recent)
         self._on_told, self._on_durable = on_told, on_durable
 
@@ -63,6 +64,7 @@ class Keeper:
         accepted, reason = await self._record((event,), blobs)
         if accepted and isinstance(event, RunResumed):
             self._failed_in_a_row = 0
+            self._dismissed.clear()
         return Appended(accepted, reason)
 
     async def news(self, since: int) -> tuple[Event, ...]:
@@ -82,6 +84,14 @@ class Keeper:
 
     async def next_task(self, designer: str) -> Propose | Check | Wait | Done:
         self._forget(designer)
+        if designer not in self._dismissed:
+            task = await self._next_task(designer)
+            if not isinstance(task, Done):
+                return task
+            self._dismissed[designer] = task
+        return self._dismissed[designer]
+
+    async def _next_task(self, designer: str) -> Propose | Check | Wait | Done:
         tree = self.tree
         if tree.finished or tree.draining:
             return Done(tree.finished or tree.draining)
