@@ -20,6 +20,9 @@ from genesys.evolution.events import (
     Event,
     LeaseGranted,
     LeaseRefunded,
+    LessonsWritten,
+    ProposalFailed,
+    SessionStarted,
     VerificationFailed,
     VerificationRecorded,
     event_to_json,
@@ -39,7 +42,8 @@ _COLUMNS: dict[str, Columns] = {
         "edit": "text", "target": "text", "parents": "texts", "reference_designs": "texts", "designer": "text",
         "parts": "texts", "program": "text", "normal_form": "text", "fingerprint": "text", "inherited_from": "text",
         "checker": "text", "detail": "text", "best_scale": "text", "fitness": "float", "fitness_low": "float",
-        "fitness_high": "float",
+        "fitness_high": "float", "session": "text", "title": "text", "abstract": "text", "account": "text",
+        "cost_usd": "float",
     },
     "runs": _DESIGN | _KEY | {"outcome": "text", "granted": "time", "ended": "time", "holder": "text", "attempt": "int"}
     | _USE | {"cause": "text", "reason": "text", "report": "text"},
@@ -52,15 +56,21 @@ _COLUMNS: dict[str, Columns] = {
         "rule": "text", "severity": "text", "unit": "text", "path": "text", "line": "int", "measured": "text",
         "required": "text", "hint": "text",
     },
+    "sessions": {
+        "session": "text", "pool": "text", "operator": "text", "parents": "texts", "started": "time", "ended": "time",
+        "designer": "text", "outcome": "text", "cause": "text", "reason": "text", "design": "text", "title": "text",
+        "cost_usd": "float", "task": "text", "account": "text",
+    },
     "events": {
         "seq": "int", "time": "time", "kind": "text", "design": "text", "scale": "text", "seed": "int", "lease": "int",
-        "holder": "text", "designer": "text", "operator": "text", "cause": "text", "reason": "text", "event": "text",
+        "holder": "text", "designer": "text", "session": "text", "operator": "text", "cause": "text", "reason": "text",
+        "event": "text",
     },
 }  # fmt: skip
 
 
 def export_parquet(tree: EvolutionTree, journal: Journal, folder: Path) -> dict[str, int]:
-    """Write the six tables of a run to `NAME.parquet` files; gives the rows of each.
+    """Write the seven tables of a run to `NAME.parquet` files; gives the rows of each.
 
     Args:
         tree: As replayed from the journal; later events are left out.
@@ -82,18 +92,37 @@ def export_parquet(tree: EvolutionTree, journal: Journal, folder: Path) -> dict[
     metrics = sorted({f"metric_{name}" for record in tree for run in record.runs for name in run.metrics})
     steps = sorted({f"step_{name}" for record in tree for name in record.steps})
     odds = sorted({f"odds_{name}" for record in tree for name in record.odds})
-    wide = {"runs": metrics, "designs": steps + odds}
+    scores = _wide("score", [*(record.scores for record in tree), *(e.scores for e in tree.failed_sessions)])
+    models = _wide("model", [*(record.models for record in tree), *(e.models for e in tree.failed_sessions)])
+    wide = {"runs": metrics, "designs": steps + odds + scores, "sessions": scores}
+    texts = {"designs": models, "sessions": models}
     rows = {  # the events first: reading them notes when things happened
         "events": books.events(journal), "designs": books.designs(), "runs": books.runs(), "metrics": books.metrics(),
-        "leases": books.leases(), "findings": books.findings(),
+        "leases": books.leases(), "findings": books.findings(), "sessions": books.sessions(),
     }  # fmt: skip
     run = tree.run.run if tree.run else ""
     return {
         name: _write(
-            folder / f"{name}.parquet", run, _COLUMNS[name] | dict.fromkeys(wide.get(name, ()), "float"), found
+            folder / f"{name}.parquet",
+            run,
+            _COLUMNS[name] | dict.fromkeys(wide.get(name, ()), "float") | dict.fromkeys(texts.get(name, ()), "text"),
+            found,
         )
         for name, found in rows.items()
     }
+
+
+def _wide(what: str, named: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A column for each name."""
+    return sorted({_column(what, name) for values in named for name in values})
+
+
+@dataclass(slots=True)
+class _SessionLife:
+    started: SessionStarted
+    at: datetime
+    ended: datetime | None = None
+    end: DesignProposed | ProposalFailed | LessonsWritten | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +141,7 @@ class _Books:
         self._leases: dict[int, _LeaseLife] = {}
         self._proposed: dict[str, datetime] = {}
         self._checked: dict[str, datetime] = {}
+        self._sessions: dict[str, _SessionLife] = {}
 
     def events(self, journal: Journal) -> Iterator[Row]:
         for entry in islice(journal.read(), self._tree.n_events):
@@ -124,7 +154,11 @@ class _Books:
             yield {**of_lease, **data, "seq": entry.seq, "time": at, "event": text}
 
     def _note(self, event: Event, at: datetime) -> None:
+        if isinstance(event, DesignProposed | ProposalFailed | LessonsWritten) and event.session:
+            self._sessions[event.session].ended, self._sessions[event.session].end = at, event
         match event:
+            case SessionStarted():
+                self._sessions[event.session] = _SessionLife(event, at)
             case DesignProposed():
                 self._proposed[event.design] = at
             case DesignImplemented() | DesignRejected() | DesignTwinned():
@@ -145,8 +179,16 @@ class _Books:
             for scale, fitness in fitnesses.items():  # the highest is the last
                 row |= {"best_scale": scale, "fitness": fitness.value}
                 row |= {"fitness_low": fitness.low, "fitness_high": fitness.high}
-            row |= {f"step_{name}": value for name, value in record.steps.items()}
+            row |= {f"step_{name}": value for name, value in record.steps.items()} | _told(record)
             yield row | {f"odds_{name}": value for name, value in record.odds.items()}
+
+    def sessions(self) -> Iterator[Row]:
+        outcomes = {DesignProposed: "design", ProposalFailed: "failed", LessonsWritten: "lessons", type(None): None}
+        for life in self._sessions.values():
+            end = life.end
+            told = {} if end is None else _of(end, _COLUMNS["sessions"]) | _told(end)
+            times = {"started": life.at, "ended": life.ended, "outcome": outcomes[type(end)]}
+            yield _of(life.started, _COLUMNS["sessions"]) | told | times
 
     def runs(self) -> Iterator[Row]:
         for record in self._tree:
@@ -184,6 +226,17 @@ class _Books:
     def findings(self) -> Iterator[Row]:
         for record in self._tree:
             yield from ({**finding, "design": record.id, "name": record.name} for finding in record.findings)
+
+
+def _told(value: DesignRecord | DesignProposed | ProposalFailed | LessonsWritten) -> Row:
+    """What reviewers gave, and who played which role."""
+    scores = {_column("score", name): score for name, score in getattr(value, "scores", {}).items()}
+    return scores | {_column("model", role): model for role, model in value.models.items()}
+
+
+def _column(what: str, name: str) -> str:
+    """A name that SQL takes without quotes: `score_reviewer_rating`."""
+    return f"{what}_{name.replace('.', '_')}"
 
 
 def _of(value: DesignRecord | Any, columns: Mapping[str, str]) -> Row:

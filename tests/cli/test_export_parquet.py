@@ -17,7 +17,16 @@ from typer.testing import CliRunner, Result
 
 from genesys.api import Run
 from genesys.cli import app
-from genesys.evolution.events import DesignProposed, DesignRejected, Event, LeaseGranted, event_from_json
+from genesys.evolution.events import (
+    DesignProposed,
+    DesignRejected,
+    Event,
+    LeaseGranted,
+    LessonsWritten,
+    ProposalFailed,
+    SessionStarted,
+    event_from_json,
+)
 from genesys.evolution.promotion import resolve_promotion
 from genesys.storage import RunStore, SqliteJournal
 from genesys.testing import add_design, climb, start_tree
@@ -27,6 +36,9 @@ FINDING = {
     "rule": "causality", "severity": "error", "unit": "Leaky", "path": "mixer", "line": 7, "measured": "leaks",
     "required": "0", "hint": "mask",
 }  # fmt: skip
+
+
+TABLES = ("designs", "runs", "metrics", "leases", "findings", "sessions", "events")
 
 
 def some_life() -> list[Event]:
@@ -42,6 +54,22 @@ def some_life() -> list[Event]:
         tree, resolve_promotion("successive_halving"), n_designs=20, rng=Random(3), p_refund=0.3, p_fail=0.1, events=events,
     )  # fmt: skip
     add_design(tree, "last", events=events)
+    told: dict[str, Any] = {
+        "cost_usd": 0.5,
+        "scores": {"reviewer.rating": 4.5},
+        "models": {"coder": "openai/a"},
+        "title": "Gates",
+    }
+    for k, operator in enumerate(("mutation", "scratch", "lessons", "scratch")):
+        started = SessionStarted(session=f"session-{k}", designer="d", pool="llm", operator=operator, task="t")
+        apply(tree, started, events)
+    made = DesignProposed(design="gated", name="g", program="p", operator="mutation", session="session-0", **told)
+    failed = ProposalFailed(
+        designer="d", operator="scratch", reason="weak", cause="proposal", session="session-1", **told
+    )
+    apply(tree, made, events)
+    apply(tree, failed, events)
+    apply(tree, LessonsWritten(session="session-2", text="- Gates [gated].", n_designs=3), events)
     apply(tree, LeaseGranted(lease=tree.last_lease + 1, design="last", scale="small", holder="v", n_tokens=9), events)
     return events
 
@@ -61,7 +89,7 @@ def tables(folder: Path) -> Path:
     place = folder.parent / "tables"
     done = export(folder, "--out", str(place), "--json")
     assert done.exit_code == 0, done.output
-    assert set(json.loads(done.output)["tables"]) == {"designs", "runs", "metrics", "leases", "findings", "events"}
+    assert set(json.loads(done.output)["tables"]) == set(TABLES)
     return place
 
 
@@ -94,6 +122,20 @@ def test_pyarrow_finds_each_design_as_the_books_have_it(folder: Path, tables: Pa
     )
     assert leaky["parts"] == ["A", "B"] and leaky["fingerprint"] is leaky["fitness"] is found[1]["step_tree"] is None
     assert leaky["proposed"] == leaky["checked"] == datetime.fromtimestamp(1_700_000_000.25, UTC)
+
+
+def test_sessions_are_there_with_their_ends(tables: Path) -> None:
+    found = rows(tables, "sessions")
+    assert [(row["session"], row["outcome"], row["design"], row["cause"]) for row in found] == [
+        ("session-0", "design", "gated", None),
+        ("session-1", "failed", None, "proposal"),
+        ("session-2", "lessons", None, None),
+        ("session-3", None, None, None),
+    ]
+    assert (found[0]["score_reviewer_rating"], found[1]["model_coder"], found[1]["cost_usd"]) == (4.5, "openai/a", 0.5)
+    assert found[3]["ended"] is None
+    (gated,) = [row for row in rows(tables, "designs") if row["session"]]
+    assert (gated["title"], gated["model_coder"], gated["score_reviewer_rating"]) == ("Gates", "openai/a", 4.5)
 
 
 def test_runs_are_wide_and_metrics_long(folder: Path, tables: Path) -> None:
@@ -162,7 +204,7 @@ def test_an_export_takes_the_place_of_an_earlier_one(
     for _ in range(2):
         done = export(folder)
         assert done.exit_code == 0 and done.output.startswith("Wrote demo-1-parquet: ") and " 2 findings" in done.output
-    assert len(list((tmp_path / "demo-1-parquet").iterdir())) == 6
+    assert len(list((tmp_path / "demo-1-parquet").iterdir())) == len(TABLES)
 
 
 def test_what_an_export_cannot_do(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,5 +228,7 @@ def test_the_documented_columns_are_those_written(tables: Path) -> None:
     for path in sorted(tables.glob("*.parquet")):
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{path.stem}` |")]
         documented = re.findall(r"`([^`]+)`", re.sub(r"\([^)]*\)", "", row.split(" | ", 2)[2]))
-        written = [re.sub(r"^(metric|step|odds)_.+", r"\1_NAME", name) for name in pq.read_schema(path).names]
+        written = [
+            re.sub(r"^(metric|step|odds|score|model)_.+", r"\1_NAME", name) for name in pq.read_schema(path).names
+        ]
         assert ["run", *documented] == list(dict.fromkeys(written))

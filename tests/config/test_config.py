@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from genesys.config import RunConfig, config_from_mapping, load_config, load_design
 from genesys.errors import ConfigError
@@ -54,6 +56,36 @@ def test_defaults_make_a_run() -> None:
         ({"quotas": [0, 0, 0]}, r"Cannot run with quota 0 at cpu-1; expected at least 1\.$"),
         ({"budget": {"runs": 0}}, r"the cap of 0 runs .* which may take 1 run\. Raise budget.runs to 1 or more\.$"),
         ({"budget": {"tokens": 10}}, r"which may take 143,360 tokens\. Raise budget.tokens to 143,360 or more\.$"),
+        ({"designers": {"kinds": {"lllm": 1}}}, r"designers\.kinds\.lllm: expected .* Did you mean 'llm'"),
+        ({"designers": {"kinds": {"rules": 0}}}, r"no weight above 0"),
+        ({"designers": {"kinds": {"rules": -1}}}, r"designers\.kinds\.rules = -1: expected a number from 0 up"),
+        ({"designers": {"kinds": {"llm": 1}}}, r"without a language model\. Name one under agents\.models\.default"),
+        ({"designers": {"sessions": 0}}, r"designers\.sessions = 0: expected at least 1"),
+        ({"designers": {"refine": -1}}, r"Cannot refine a design -1 times"),
+        ({"agents": {"models": {"coda": [{"name": "a/b"}]}}}, r"agents\.models\.coda.* Did you mean 'coder'"),
+        (
+            {"agents": {"models": {"coder": [{"name": "a/b"}]}}},
+            r"without a model for the proposer\. Add agents\.models",
+        ),
+        ({"agents": {"models": {"default": []}}}, r"agents\.models\.default has no model with a weight above 0"),
+        (
+            {"agents": {"models": {"default": [{"nam": "a/b"}]}}},
+            r"'agents\.models\.default\[0\]\.nam'.*Did you mean 'name'",
+        ),
+        (
+            {"agents": {"models": {"default": [{"name": "a/b", "output_usd": 2}]}}},
+            r"Cannot ask 'a/b' without a cap: it costs money\. Set agents\.caps\.run",
+        ),
+        ({"agents": {"models": {"default": [{"name": "a/b", "input_usd": -2}]}}}, r"a/b\.input_usd = -2\.0: expected"),
+        ({"agents": {"caps": {"day": -1}}}, r"agents\.caps\.day = -1\.0: expected a number from 0 up"),
+        ({"agents": {"caps": {"roles": {"coda": 1}}}}, r"agents\.caps\.roles\.coda.*Did you mean 'coder'"),
+        ({"agents": {"limits": {"beam": 0}}}, r"agents\.limits\.beam = 0: expected at least 1"),
+        ({"agents": {"limits": {"proposal_bar": 6}}}, r"agents\.limits\.proposal_bar = 6\.0: expected 0 to 5"),
+        ({"agents": {"planted": 2}}, r"planted = 2\.0: expected"),
+        (
+            {"agents": {"models": {"default": [{"name": "openai/a"}]}, "limits": {"judge": True}}},
+            r"Cannot judge by a model of the family 'openai': the reviewer's is, too",
+        ),
         (
             {"budget": {"gpu_hours": 0.1}, "verifiers": {"gpus_per_verification": 1}},
             r"which may take 0.5 GPU-hours \(verifiers.deadline_s on 1 GPUs\)\. Raise the cap, or lower",
@@ -128,3 +160,24 @@ def test_benchmarks_that_are_not_there_are_found_at_the_door(text: str, message:
         load_config(tmp_path / "run.yaml")
     recorded = {"tasks": {"suite": "gone.yaml", "data": "/nowhere"}}  # by a run that this machine only reads
     assert config_from_mapping(recorded).tasks.data == "/nowhere"
+
+
+def test_models_are_read_by_role_and_slots_follow_the_kinds() -> None:
+    models = {"default": [{"name": "openai/a"}], "judge": [{"name": "anthropic/b", "weight": 2}]}
+    agents = {"models": models, "caps": {"run": 5, "roles": {"coder": 3}}, "limits": {"judge": True, "beam": 3}}
+    config = config_from_mapping({"designers": {"n": 2, "kinds": {"llm": 1, "rules": 3}}, "agents": agents})
+    assert [model.weight for model in config.agents.models["judge"]] == [2.0]
+    assert (config.agents.limits.beam, config.agents.caps.roles) == (3, {"coder": 3})
+    assert (config.designers.slots, config.designers.resolved_ahead) == (8, 18)
+    assert (RunConfig().designers.slots, RunConfig().designers.resolved_ahead) == (1, 3)
+
+
+def test_a_run_s_own_record_is_read_back(tmp_path: Path) -> None:
+    """What `genesys evolve` writes into a run's folder."""
+    from cluster.evolve import _plain
+
+    agents = {"models": {"default": [{"name": "openai/a", "api_key_env": "MY_KEY"}]}, "caps": {"run": 5}}
+    config = config_from_mapping({"designers": {"kinds": {"hybrid": 1}}, "agents": agents})
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(_plain(asdict(config))), encoding="utf-8")
+    assert load_config(path) == config
