@@ -114,6 +114,9 @@ class ScriptedModel:
     Args:
         port: 0 for any that is free.
         keep: Requests kept in `served`, the latest.
+
+    Attributes:
+        open_forms: The forms of the answers that are under way.
     """
 
     def __init__(self, script: Script | None = None, *, port: int = 0, keep: int = 100_000) -> None:
@@ -127,7 +130,7 @@ class ScriptedModel:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
-        self.n_open = 0
+        self.open_forms: list[str] = []
 
     def __enter__(self) -> Self:
         ready = threading.Event()
@@ -183,17 +186,10 @@ class ScriptedModel:
         return web.json_response({"status": "ok"})
 
     async def _charged(self, _: web.Request) -> web.Response:
-        return web.json_response(asdict(self.charged) | {"n_open": self.n_open})
+        return web.json_response(asdict(self.charged) | {"open": list(self.open_forms)})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         raw, started = await request.read(), time.monotonic()
-        self.n_open += 1
-        try:
-            return await self._reply(request, raw, started)
-        finally:
-            self.n_open -= 1
-
-    async def _reply(self, request: web.Request, raw: bytes, started: float) -> web.StreamResponse:
         if complaint := self._complaint(request, raw):
             return complaint
         body, script, rng = json.loads(raw), self.script, self._random(raw)
@@ -211,7 +207,11 @@ class ScriptedModel:
         if not is_dropped or is_charged:
             self._book(usage)
         delay_s = script.latency_s * rng.uniform(1 - script.latency_spread, 1 + script.latency_spread)
-        await asyncio.sleep(delay_s + (script.slow_s if rng.random() < script.p_slow else 0.0))
+        self.open_forms.append(prompt.form)
+        try:
+            await asyncio.sleep(delay_s + (script.slow_s if rng.random() < script.p_slow else 0.0))
+        finally:
+            self.open_forms.remove(prompt.form)
         outcome = "dropped" if is_dropped else outcome
         charged = usage | {"nano": usage["nano"] if not is_dropped or is_charged else 0}
         seconds = time.monotonic() - started
