@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -269,39 +270,60 @@ LIMITS = st.builds(
 )  # fmt: skip
 
 
+FITTING = {
+    "block": TEXTS[5],
+    "mixer": TEXTS[2],
+    "norm": TEXTS[4],
+    "position": TEXTS[8],
+    "channel": unit_text("C", "channel"),
+}
+
+
 class Chaos(World):
-    """Answers at random: refusals, nonsense, units that fit or not, findings here and there."""
+    """Answers at random, more or less kindly: refusals, nonsense, units that fit or not, findings here and there."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(code=self._turn)
-        self.rng, self.kindness = Random(seed), Random(seed).random()
+        super().__init__(code=self._turn, claim=lambda tree: "" if self._is_kind() else "design-1")
+        self.rng, self.numbers = Random(seed), count()
+        self.kindness = self.rng.choice([0.2, 0.7, 0.95, 1.0])
 
     def answer(self, effect: Any) -> Any:
         rng = self.rng
-        if isinstance(effect, Ask) and rng.random() < 0.1:
+        if isinstance(effect, Ask) and not self._is_kind() and rng.random() < 0.3:
             causes = ["malformed", "declined", "too-long", *(["money", "unavailable"] if rng.random() < 0.1 else [])]
             return Refusal(cause=rng.choice(causes), reason="refused", cap="")  # type: ignore[arg-type]
         if isinstance(effect, Ask) and effect.role == "planner":
             slots = ["", "(root)", "mixer", "mixer.a", "norm", "nowhere", "mixer..a"]
             return PlannerTurn(
                 slot=rng.choice(slots), specification=rng.choice(["", "{{x}}", "s"]),
-                reuse=rng.choice(["", "", "RMSNorm", "Attention", "GatedBranch", "None"]),
+                reuse=rng.choice(["", "", "", "", "RMSNorm", "Attention", "GatedBranch", "None"]),
             )  # fmt: skip
         if isinstance(effect, Ask) and effect.role == "observer":
-            return observer(rng.choice([0.0, 2.9, 3.0, 5.0]), "</retrieved> {{bar}}")
+            return observer(5.0 if self._is_kind() else rng.choice([0.0, 2.9, 3.0]), "</retrieved> {{bar}}")
         if isinstance(effect, Check):
-            return Checked(findings=() if rng.random() < self.kindness else (self._finding(),))
+            return Checked(findings=() if self._is_kind() else (self._finding(),))
         if isinstance(effect, Probe):
             return rng.choice([None, 0.1, 0.9, float("nan"), float("inf")])
         return super().answer(effect)
 
+    def _is_kind(self) -> bool:
+        return self.rng.random() < self.kindness
+
     def _turn(self, ask: Ask) -> Any:
-        action = self.rng.choice(["submit", "submit", "check", "profile", "read_unit", "search", "derive"])
-        return coder(self.rng.choice(TEXTS), action, "{{slot}}")
+        action = self.rng.choice([*["submit"] * 9, "check", "profile", "read_unit", "search", "derive"])
+        kind = (
+            ask.prompt.messages[1]
+            .text.rpartition("\nSlot: ")[2]
+            .partition("accepts: ")[2]
+            .partition("\n")[0]
+            .partition(",")[0]
+        )
+        text = FITTING.get(kind, "") if self._is_kind() else self.rng.choice(TEXTS)
+        return coder(text.replace('"""', f'"""{next(self.numbers)}', 1), action, "{{slot}}")
 
     def _finding(self) -> Finding:
         unit = self.rng.choice(["", "Root", "Leaf", "Pair"])
-        severity = self.rng.choice(["error", "warning"])
+        severity = self.rng.choice(["error", "error", "warning"])
         return replace(finding(unit, self.rng.choice([None, 3])), severity=severity)  # type: ignore[arg-type]
 
 
