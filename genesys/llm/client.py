@@ -16,8 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
+from importlib import util
 from typing import Any, Protocol
 
+from genesys.errors import ConfigError
 from genesys.llm.calls import CallFailure, Usage
 from genesys.llm.prices import caches_on_request
 from genesys.llm.schema import Schema
@@ -86,7 +88,16 @@ class LiteLLMClient:
 
     Keys are read from the environment at the moment of a call. An entry with an `api_base` of its own is sent the key that
     its `api_key_env` names, or none: a provider's usual key never goes to another server.
+
+    Raises:
+        ConfigError: LiteLLM is not installed.
     """
+
+    def __init__(self) -> None:
+        if util.find_spec("litellm") is None:
+            raise ConfigError(
+                "Cannot ask language models: LiteLLM is not installed. Install it: pip install 'genesys-evolution[llm]'"
+            )
 
     async def send(
         self,
@@ -281,11 +292,7 @@ async def _loaded() -> Any:
 
 @cache
 def _litellm() -> Any:
-    """LiteLLM, silent and without a network of its own.
-
-    Raises:
-        ImportError: It is not installed; it comes with the extra `llm`.
-    """
+    """LiteLLM, silent and without a network of its own."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler

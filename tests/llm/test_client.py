@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from genesys.errors import ConfigError
 from genesys.llm.calls import Usage
 from genesys.llm.client import CallFailed, LiteLLMClient, Response, _failure, _messages
 from genesys.llm.schema import schema_of
@@ -284,6 +285,12 @@ def test_retry_after_may_be_a_date() -> None:
     assert _failure(error).retry_after_s > 1e9
     error.litellm_response_headers = {"retry-after": "soon"}
     assert _failure(error).retry_after_s == 0.0
+
+
+def test_without_litellm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"LiteLLM is not installed.*genesys-evolution\[llm\]"):
+        LiteLLMClient()
 
 
 def test_importing_the_gateway_imports_no_litellm() -> None:
