@@ -133,46 +133,48 @@ async def _design(assignment: Assignment, folder: Path, out: Path | None, consol
         *map(document_of, (*told.parents, *told.siblings, *told.leaders, *told.failures)),
     ]
     async with ForkCage(preload=BENCH_MODULES) as cage:
-        bench = Workbench(cage, assignment.scales, assignment.vocab_size, verdicts=VerdictCache(folder / "verdicts"))
+        verdicts = VerdictCache(folder / "verdicts")
+        bench = Workbench(cage, assignment.scales, assignment.vocab_size, verdicts=verdicts)
         with _Display(console) as display:
             conducted, spent = await design_alone(
                 assignment.brief, agents=assignment.agents, folder=folder, workbench=bench, documents=documents,
                 on_tell=display.show,
             )  # fmt: skip
-        return await _conclude(assignment, conducted, spent, folder, out, console, cage, as_json=as_json)
+        tree = conducted.outcome.tree
+        report = await _checked(assignment, tree, cage, verdicts) if tree else None
+    return _conclude(conducted, spent, report, folder, out, console, as_json=as_json)
 
 
-async def _conclude(
-    assignment: Assignment, conducted: Conducted[SessionOutcome], spent: Totals, folder: Path, out: Path | None,
-    console: Any, cage: Any, *, as_json: bool,
+def _conclude(
+    conducted: Conducted[SessionOutcome], spent: Totals, report: dict[str, Any] | None, folder: Path, out: Path | None,
+    console: Any, *, as_json: bool,
 ) -> int:  # fmt: skip
-    """Write the design, check it once more by every stage, and say what it cost."""
+    """Write the design and what was said, and tell how it ended and what it cost; gives the exit code."""
     outcome = conducted.outcome
-    report = await _checked(assignment, outcome.tree, cage) if outcome.tree else None
     account = _account(conducted, spent)
     (folder / "account.json").write_text(json.dumps(account, indent=1, default=str), encoding="utf-8")
     if outcome.tree is not None:
         for file in filter(None, (folder / "design.json", out)):
             file.write_text(json.dumps(outcome.tree.to_json(), indent=1), encoding="utf-8")
     if as_json:
-        print_json(
-            {key: value for key, value in account.items() if key != "log"} | {"folder": str(folder), "check": report}
-        )
+        said = {key: value for key, value in account.items() if key != "log"}
+        print_json(said | {"folder": str(folder), "check": report})
     else:
         _print_end(console, outcome, report, spent, out or folder / "design.json")
-    if outcome.tree is None:
+    if report is None:
         return _EXIT_NONE if spent.run.n_answered else _EXIT_COULD_NOT
-    return _EXIT_SANE if report and report["verdict"] == "sane" else _EXIT_NONE
+    return _EXIT_SANE if report["verdict"] == "sane" else _EXIT_NONE
 
 
-async def _checked(assignment: Assignment, tree: UnitTree, cage: Any) -> dict[str, Any]:
+async def _checked(assignment: Assignment, tree: UnitTree, cage: Any, verdicts: Any) -> dict[str, Any]:
+    """The report of every stage, the costly one included."""
     from genesys.checker import STAGES, check_request, is_sane
     from genesys.errors import JobFailed
     from genesys.verification.checking import check_design
 
     request = check_request(tree, assignment.scales, assignment.vocab_size, stages=STAGES)
     try:
-        report = await check_design(tree, request, cage, deadline_s=_DEADLINE_S)
+        report = await check_design(tree, request, cage, deadline_s=_DEADLINE_S, verdicts=verdicts)
     except JobFailed as failure:
         return {"verdict": "unchecked", "findings": [], "error": str(failure)}
     return {"verdict": "sane" if is_sane(report) else "rejected", **report}

@@ -99,14 +99,17 @@ def test_a_mistake_is_one_sentence_and_begins_nothing(arguments: tuple[str, ...]
     assert not Path("runs").exists()
 
 
-def test_a_design_is_written_checked_and_paid_for_once(server: ScriptedModel) -> None:
-    first = design("--flow", "direct", *at(server), *PRICED, "--out", "mine.json")
-    assert first.exit_code == 0, first.output
+def test_a_design_is_paid_for_written_and_checked_once(server: ScriptedModel) -> None:
+    poor = design("--flow", "direct", *at(server), *PRICED[:-1], "0.0001")
+    assert poor.exit_code == 2 and "No design: money" in poor.output and not server.charged.n_requests
+
     folder = session_folder()
+    richer = design("--resume", str(folder), "--cap-usd", "1", "--out", "mine.json")
+    assert richer.exit_code == 0, richer.output
     made = load_design(str(folder / "design.json"))
     assert load_design("mine.json") == made != seed_design("gpt")
     for said in ("code     a block of", "check    passed", "Checked by every stage: sane", "Cost: "):
-        assert said in first.output
+        assert said in richer.output
     account = json.loads((folder / "account.json").read_text())
     assert account["design"] == made.design_id and account["models"] == {"coder": "openai/scripted"}
     assert booked(folder).run.booked_nano == server.charged.nano > 0
@@ -126,13 +129,6 @@ def test_no_design_is_told_from_no_answer(server: ScriptedModel) -> None:
     server.script = Script(key="another")
     away = design(*at(server), *FREE)
     assert away.exit_code == 2 and "Incorrect API key" in away.output
-
-
-def test_a_cap_ends_a_session_that_more_money_takes_up_again(server: ScriptedModel) -> None:
-    poor = design("--flow", "direct", *at(server), *PRICED[:-1], "0.0001")
-    assert poor.exit_code == 2 and "No design: money" in poor.output and not server.charged.n_requests
-    richer = design("--resume", str(session_folder()), "--cap-usd", "1")
-    assert richer.exit_code == 0, richer.output
 
 
 def test_an_assignment_is_read_back(tmp_path: Path) -> None:
