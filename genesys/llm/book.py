@@ -19,6 +19,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -201,7 +202,9 @@ class CallBook:
             for cap, name, limit in self._caps.of(call):
                 left = limit - self._booked(cap, name, now)
                 if call.max_nano > left:
-                    return denied(call, cap, limit, left)
+                    return replace(
+                        denied(call, cap, limit, left), may_pass=call.max_nano <= left + self._on_the_way(cap, name)
+                    )
         return None
 
     def _booked(self, cap: Cap, name: str, now: float) -> int:
@@ -214,6 +217,16 @@ class CallBook:
         else:
             row = self._db.execute("SELECT nano FROM sums WHERE scope = ? AND name = ?", (cap, name)).fetchone()
         return int((row or (0,))[0] or 0)
+
+    def _on_the_way(self, cap: Cap, name: str) -> int:
+        """What is set aside, under a cap, for calls that may come back cheaper."""
+        if cap == "call":
+            return 0
+        column = cap if cap in ("session", "role") else "''"
+        row = self._db.execute(
+            f"SELECT COALESCE(SUM(max_nano), 0) FROM calls WHERE state = 'reserved' AND {column} = ?", (name,)
+        ).fetchone()
+        return int(row[0])
 
     # --- reading -------------------------------------------------------------------------------------------
 

@@ -191,3 +191,14 @@ def test_a_cost_above_its_reservation_is_logged(path: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.ERROR), pytest.raises(Exception, match="were set aside"):
         book.commit(granted.token, {}, USAGE, CENT + 1)
     assert "were set aside" in caplog.text and booked(path) == CENT + 1
+
+
+def test_what_is_on_its_way_may_come_back_cheaper(path: Path) -> None:
+    book = CallBook(path, MoneyCaps(run=0.02))
+    first = book.reserve(call("a"))
+    assert isinstance(first, Granted) and isinstance(book.reserve(call("b")), Granted)
+    full = book.reserve(call("c"))
+    assert isinstance(full, Denied) and full.may_pass
+    book.commit(first.token, {}, USAGE, CENT)
+    for _ in range(2):  # one cent is spent, one is on its way: one call may still go, two never
+        assert isinstance(denied := book.reserve(call("d", 2 * CENT)), Denied) and not denied.may_pass
