@@ -59,6 +59,7 @@ from genesys.gau.library import SEED_NAMES
 from genesys.gau.normal_form import normal_form
 from genesys.ladder import Ladder
 from genesys.ladder.budget import Caps
+from genesys.llm.calls import CALLS_FILE
 from genesys.llm.prices import PriceList
 from genesys.sandbox import open_cage
 from genesys.sandbox.cgroups import sweep
@@ -66,7 +67,6 @@ from genesys.storage import RunStore, content_hash
 from genesys.train.data.shards import Shards, prepare_shards
 
 STOP_FILE = "stop"
-CALLS_FILE = "calls.sqlite"
 SERVICE_CPUS = 2
 
 

@@ -8,6 +8,7 @@ import typer
 
 from genesys.cli import (
     ablate,
+    agents,
     check,
     compare,
     data,
@@ -50,6 +51,7 @@ for verb in (
     show,
     explain,
     operators,
+    agents,
     tree,
     export,
     import_,

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 from genesys.errors import GenesysError
 
 NANO_PER_USD = 1_000_000_000
+CALLS_FILE = "calls.sqlite"
+"""The books of a run's calls, in its folder."""
 
 CallFailure = Literal["rate-limited", "unavailable", "timeout", "refused", "forbidden", "too-long", "bad-request"]
 """`refused` for what was asked; `forbidden` for who asks: no key, no money with the provider, no such model. `timeout` and a

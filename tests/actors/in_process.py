@@ -14,9 +14,10 @@ from actors.evolution_tree import EvolutionTree, TreeSettings
 from actors.messages import Done, Submission, Wait
 from actors.sessions import SessionTools
 from actors.verifier import Data, Verifier, VerifierSettings
-from cluster.evolve import CALLS_FILE, make_plan, session_settings
+from cluster.evolve import make_plan, session_settings
 from genesys.config import RunConfig
 from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.calls import CALLS_FILE
 from genesys.llm.prices import PriceList
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage, NullScorer

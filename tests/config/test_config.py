@@ -181,3 +181,11 @@ def test_a_run_s_own_record_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(_plain(asdict(config))), encoding="utf-8")
     assert load_config(path) == config
+
+
+def test_the_models_of_the_paper_s_run_have_prices() -> None:
+    from genesys.llm.prices import PriceList
+
+    config = load_config(ROOT / "configs" / "paper.yaml")
+    assert not PriceList.of(config.agents).is_free
+    assert config.agents.caps.run
