@@ -111,8 +111,8 @@ def first_draft(brief: Brief, target: str) -> Draft:
 
 
 def donors(brief: Brief) -> tuple[UnitTree, ...]:
-    """Whose units are put into the open slots of what is written: of a crossover, the other parents' first."""
-    return (*brief.parents[1:], *brief.parents[:1]) if brief.operator == "crossover" else ()
+    """Whose units are put into the open slots of what is written: the parents of a crossover."""
+    return brief.parents if brief.operator == "crossover" else ()
 
 
 def most_units(brief: Brief) -> int:
@@ -132,20 +132,20 @@ def place_at(tree: UnitTree | None, path: str) -> Place:
 def put(
     tree: UnitTree | None, path: str, new: UnitTree, givers: Sequence[UnitTree] = (), n_most: int = 1000
 ) -> UnitTree:
-    """Put a subtree at a place; children that stood there and fit are kept, other slots are filled by givers.
+    """Put a subtree at a place and fill its slots: from givers, or else with the children that stood there and fit.
 
     Raises:
         InterfaceError: It does not fit, or the tree would have more units than it may, counting one for each open slot.
     """
     if not path and new.kind != "block":
         raise InterfaceError(f"Cannot put unit {new.unit.name!r} (kind {new.kind!r}) at the root: it accepts block.")
-    old = dict(tree.walk()).get(path) if tree is not None else None
+    old = dict(tree.walk()).get(path) if tree is not None and not givers else None
     if old is not None:
         bound = {slot for slot, _ in new.children}
         kept = [(slot, c) for slot, c in old.children if slot not in bound and _takes(new.unit.slot(slot), c)]
         new = replace(new, children=(*new.children, *kept))
+    new = graft_fitting(new, givers)
     whole = new if tree is None or not path else tree.graft(path, new)
-    whole = graft_fitting(whole, givers)
     n_units = len(list(whole.walk())) + len(whole.open_slots())
     if n_units > n_most:
         raise InterfaceError(
@@ -158,14 +158,25 @@ def put(
 def graft_fitting(tree: UnitTree, givers: Sequence[UnitTree]) -> UnitTree:
     """Fill open slots that say what they accept with whole subtrees of the givers, each given at most once.
 
-    A subtree from a slot of the same name comes before others, then the giver named first, then what stands higher up.
+    A slot whose name ends in `_2` asks the second giver; else they take turns, the last first, mixers and channel mixers
+    before the rest. A subtree from a slot of the same name comes before others.
     """
     given: set[tuple[int, str]] = set()
-    for path in tree.open_slots():
+    for path in sorted(tree.open_slots(), key=lambda path: not {"mixer", "channel"} & set(_slot(tree, path).accepts)):
         slot = _slot(tree, path)
+        stem, _, number = slot.name.rpartition("_")
+        names = {slot.name, stem} if number.isdecimal() else {slot.name}
+
+        def preference(
+            gift: tuple[int, str, UnitTree], number: str = number, names: set[str] = names
+        ) -> tuple[object, ...]:
+            index, where, _ = gift
+            n_given = sum(giver == index for giver, _ in given)
+            return number != str(index + 1), n_given, -index, split_path(where)[1] not in names
+
         gifts = [gift for gift in _gifts(givers) if gift[:2] not in given and slot.accepts and fits(slot, gift[2])]
         if gifts:
-            index, where, subtree = min(gifts, key=lambda gift: (split_path(gift[1])[1] != slot.name, gift[0]))
+            index, where, subtree = min(gifts, key=preference)
             given.add((index, where))
             tree = tree.graft(path, subtree)
     return tree

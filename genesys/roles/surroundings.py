@@ -18,9 +18,10 @@ NEIGHBOUR_TOKENS = 8_000  # of the sources around a slot
 
 MODES = {
     "mutation": "One unit of parent 1 is written anew, with children of its own; all other units stay as they are.",
-    "crossover": "A unit is written that joins units of the parents. A slot of it that is named as in parent 1 keeps the unit "
-    "there; any other slot that says what it accepts is given a unit of the other parent, or else of parent 1: one from a slot "
-    "of the same name, or else the first of a kind that fits.",
+    "crossover": "A unit is written that joins units of the parents, and its slots are filled from them by themselves. A slot "
+    "that says what it accepts is given a unit of such a kind: of parent 1 if the slot's name ends in _1, of parent 2 if in _2, "
+    "else of the parents in turn, the last one first, mixers before norms; one from a slot of the same name before others. "
+    "Leave `accepts` out for a slot whose unit is to be written.",
     "scratch": "A block is written from nothing: the root first, then what its slots ask for.",
 }
 
@@ -32,8 +33,8 @@ def draft_text(draft: Draft, brief: Brief, places: tuple[Place, ...]) -> str:
     else:
         protected = ", ".join(map(place_name, unwritten(draft, places)))
         parts = [places_text(draft.tree), f"Protected, byte for byte: {protected or 'nothing'}."]
-    for giver in donors(brief):
-        parts.append(f"What {giver.unit.name} of a parent can give:")
+    for number, giver in enumerate(donors(brief), 1):
+        parts.append(f"What parent {number} can give:")
         parts += [f"- {path}: {declarations(place.unit)}" for path, place in giver.walk() if path]
     parts.append(f"A finished tree has at most {most_units(brief)} units.")
     parts += [f"Given up before: {line(setback, 1000)}" for setback in draft.setbacks]

@@ -68,14 +68,41 @@ def test_a_parent_larger_than_the_bound_may_still_be_mutated() -> None:
     assert most_units(brief("scratch", max_units=3)) == 3
 
 
-def test_givers_fill_slots_by_name_first_then_in_their_order_each_gift_once() -> None:
-    first = design(unit_text("First", "block", {"left": "mixer"}), left=unit_text("FirstMixer", "mixer"))
-    second = design(unit_text("Second", "block", {"right": "mixer"}), right=unit_text("SecondMixer", "mixer"))
-    slots = {"right": "mixer", "third": "mixer", "third_more": "mixer", "norm": "norm"}
-    tree = graft_fitting(design(unit_text("Glue", "block", slots)), (first, second))
-    assert tree.at("right").unit.name == "SecondMixer"
-    assert tree.at("third").unit.name == "FirstMixer"
-    assert tree.open_slots() == ("third_more", "norm")
+def block(name: str, **kinds: str) -> UnitTree:
+    leaves = {slot: unit_text(f"{name}{slot.title()}", kind) for slot, kind in kinds.items()}
+    return design(unit_text(name, "block", dict(kinds)), **leaves)
+
+
+def grafted(slots: dict[str, str], *givers: UnitTree) -> dict[str, str]:
+    tree = graft_fitting(design(unit_text("Glue", "block", slots)), givers)
+    return {slot: child.unit.name for slot, child in tree.children}
+
+
+def test_givers_take_turns_the_last_first_what_mixes_before_norms_each_gift_once() -> None:
+    first, second = (block(name, norm="norm", mixer="mixer", channel="channel") for name in ("First", "Second"))
+    slots = {"norm": "norm", "mixer": "mixer", "channel": "channel", "mixer_more": "mixer", "norm_more": "norm"}
+    assert grafted(slots, first, second) == {
+        "mixer": "SecondMixer", "channel": "FirstChannel", "mixer_more": "FirstMixer", "norm": "SecondNorm",
+        "norm_more": "FirstNorm",
+    }  # fmt: skip
+    assert grafted({"mixer": "mixer", "mixer_a": "mixer"}, first) == {"mixer": "FirstMixer"}
+
+
+def test_a_slot_may_ask_for_its_giver_and_a_name_comes_before_others() -> None:
+    first, second = (block(name, left="mixer", right="mixer") for name in ("First", "Second"))
+    assert grafted({"right_1": "mixer", "left_1": "mixer"}, first, second) == {
+        "right_1": "FirstRight", "left_1": "FirstLeft",
+    }  # fmt: skip
+    assert grafted({"right": "mixer"}, first, second) == {"right": "SecondRight"}
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(SEED_NAMES), st.sampled_from(SEED_NAMES))
+def test_both_parents_give_to_a_glue_of_two_slots(name: str, other: str) -> None:
+    parents = (seed_design(name), seed_design(other))
+    tree = put(parents[0], "", UnitTree(unit_named("PreNormBlock")), parents)
+    given_by = [[subtree for _, subtree in parent.walk()] for parent in parents]
+    assert tree.at("mixer") in given_by[1] and tree.at("channel") in given_by[0]
 
 
 def test_slots_that_accept_anything_are_left_to_the_coder() -> None:

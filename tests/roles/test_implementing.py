@@ -95,14 +95,14 @@ def test_a_mutation_without_a_place_takes_the_planner_s() -> None:
     assert built(World(mixer, plan=plan), brief("mutation", GPT), "nowhere").target == "mixer"
 
 
-def test_a_crossover_grafts_what_fits_into_the_glue_that_is_written() -> None:
-    slots = {"mixer": "mixer", "norm_mixer": "norm", "channel": "channel", "second": "mixer"}
+def test_a_crossover_grafts_units_of_both_into_the_glue_that_is_written() -> None:
+    slots = {"mixer": "mixer", "norm_mixer": "norm", "channel": "channel", "mixer_1": "mixer"}
     world = World(lambda ask: coder(unit_text("Glue", "block", slots)))
     done = built(world, brief("crossover", GPT, RETNET))
     assert done.tree is not None and len(world.asks("coder")) == 1
-    assert done.tree.at("mixer") == GPT.at("mixer") and done.tree.at("channel") == GPT.at("channel")
-    assert done.tree.at("second") == RETNET.at("mixer")
-    assert "- mixer: Retention (mixer); slots " in world.asks("coder")[0].prompt.messages[1].text
+    assert done.tree.at("mixer") == RETNET.at("mixer") and done.tree.at("mixer_1") == GPT.at("mixer")
+    told = world.asks("coder")[0].prompt.messages[1].text
+    assert "What parent 2 can give:\n" in told and "- mixer: Retention (mixer); slots " in told
 
 
 # --- planner, tools, feedback ----------------------------------------------------------------------------------
