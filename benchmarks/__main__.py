@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "size_tuner", "gau_tax", "trainer", "checker", "packing", "eval", "books", "utilisation", "lifecycle", "factorisation",
+    "agents",
 )  # fmt: skip
 
 if __name__ == "__main__":

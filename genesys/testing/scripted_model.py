@@ -20,7 +20,8 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from random import Random
 from typing import Any, Self
@@ -131,6 +132,7 @@ class ScriptedModel:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self.open_forms: list[str] = []
+        self._place_s, self._last = 0.0, time.monotonic()
 
     def __enter__(self) -> Self:
         ready = threading.Event()
@@ -148,6 +150,14 @@ class ScriptedModel:
     @property
     def charged(self) -> Charged:
         return Charged(**{column.name: self._sums[column.name] for column in fields(Charged)})
+
+    @property
+    def place_seconds(self) -> float:
+        """Seconds that answers were under way, summed over all of them, since the start."""
+        now = time.monotonic()
+        self._place_s += len(self.open_forms) * (now - self._last)
+        self._last = now
+        return self._place_s
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Listen, say so, and serve until the end.
@@ -186,7 +196,7 @@ class ScriptedModel:
         return web.json_response({"status": "ok"})
 
     async def _charged(self, _: web.Request) -> web.Response:
-        return web.json_response(asdict(self.charged) | {"open": list(self.open_forms)})
+        return web.json_response(asdict(self.charged) | {"place_seconds": self.place_seconds, "at": time.monotonic()})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         raw, started = await request.read(), time.monotonic()
@@ -207,11 +217,8 @@ class ScriptedModel:
         if not is_dropped or is_charged:
             self._book(usage)
         delay_s = script.latency_s * rng.uniform(1 - script.latency_spread, 1 + script.latency_spread)
-        self.open_forms.append(prompt.form)
-        try:
+        with self._under_way(prompt.form):
             await asyncio.sleep(delay_s + (script.slow_s if rng.random() < script.p_slow else 0.0))
-        finally:
-            self.open_forms.remove(prompt.form)
         outcome = "dropped" if is_dropped else outcome
         charged = usage | {"nano": usage["nano"] if not is_dropped or is_charged else 0}
         seconds = time.monotonic() - started
@@ -252,6 +259,16 @@ class ScriptedModel:
             cut = whole[: 4 * prompt.max_tokens].decode("utf-8", "ignore")
             return {"role": "assistant", "content": cut}, "cut", "length"
         return {"role": "assistant", "content": whole.decode()}, outcome, "stop"
+
+    @contextmanager
+    def _under_way(self, form: str) -> Iterator[None]:
+        _ = self.place_seconds  # counts what was under way until now
+        self.open_forms.append(form)
+        try:
+            yield
+        finally:
+            _ = self.place_seconds
+            self.open_forms.remove(form)
 
     def _usage(self, prompt: _Prompt, message: Mapping[str, Any]) -> dict[str, int]:
         script = self.script
