@@ -138,10 +138,11 @@ class Designer(Batched):
 
     async def _new_proposal(self, task: ProposeTask, parents: Sequence[UnitTree]) -> Proposal | ProposalFailed:
         """Draw proposals until one is new to the run, in its normal form."""
-        rng, duplicate = Random(task.seed), ""
+        rng, duplicate, units = Random(task.seed), "", task.focus.units
+        alphabet = tuple(unit for unit in library().values() if not units or unit.name in units)
         for _ in range(MAX_DUPLICATES):
             try:
-                proposal = propose(task.operator, parents, tuple(library().values()), rng, task.focus)
+                proposal = propose(task.operator, parents, alphabet, rng, task.focus)
             except ValueError as error:
                 return ProposalFailed(designer=task.designer, operator=task.operator, reason=str(error))
             form = normal_form(proposal.tree)

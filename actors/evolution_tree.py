@@ -65,6 +65,7 @@ class TreeSettings:
     Attributes:
         ahead, max_failed_proposals, adaptive: See `genesys.config.DesignersConfig`.
         seed: Of the selections.
+        focus: What rules prefer, where they do not adapt.
         sessions: Of language models; none by default.
     """
 
@@ -74,6 +75,7 @@ class TreeSettings:
     ahead: int = 3
     max_failed_proposals: int = 200
     adaptive: bool = False
+    focus: Focus = field(default_factory=Focus)
     fitness: str = "relative"
     sessions: SessionSettings = field(default_factory=SessionSettings)
 
@@ -242,7 +244,7 @@ class EvolutionTree(Batched):
     async def _propose_task(self, selection: Selection, designer: str) -> ProposeTask:
         population = self._tree.population()
         views = [population.get(parent) for parent in selection.parents]
-        focus = adaptive_focus(population) if self._settings.adaptive else Focus()
+        focus = adaptive_focus(population) if self._settings.adaptive else self._settings.focus
         await self._durable()  # what the choice rests on
         return ProposeTask(
             designer=designer,

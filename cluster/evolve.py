@@ -36,7 +36,7 @@ from cluster.spawn import (
     spawn_verifier,
 )
 from genesys.agents.briefing import bounds
-from genesys.config import RunConfig, load_design, strategy
+from genesys.config import DesignersConfig, RunConfig, load_design, strategy
 from genesys.config.agents import ROLES, models_of, require_run_cap, uses_models
 from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
@@ -51,6 +51,8 @@ from genesys.evolution.events import (
     VerificationRecorded,
 )
 from genesys.evolution.fitness import resolve_fitness
+from genesys.evolution.operators import Focus
+from genesys.evolution.operators.mutation import EDITS
 from genesys.evolution.promotion import PromotionStrategy, resolve_promotion
 from genesys.evolution.selection import SelectionStrategy, resolve_selection, select_safely
 from genesys.evolution.status import RunStatus
@@ -190,6 +192,7 @@ async def _drive(
             ahead=config.designers.resolved_ahead,
             max_failed_proposals=config.designers.max_failed,
             adaptive=config.designers.adaptive,
+            focus=focus_of(config.designers),
             fitness=config.fitness,
             sessions=session_settings(config, plan.store.root, shards.vocab_size),
         )
@@ -253,6 +256,12 @@ async def _drive(
         return await driver.run()
     finally:
         end_services(tree, scheduler, *([tools.treasury] if tools else []))
+
+
+def focus_of(designers: DesignersConfig) -> Focus:
+    """What rules may put in and which edits they draw, where the configuration says so."""
+    edits = {edit.__name__: designers.edits.get(edit.__name__, 0.0) for edit, _ in EDITS} if designers.edits else {}
+    return Focus(edits=edits, units=designers.units)
 
 
 def session_settings(config: RunConfig, root: Path, vocab_size: int) -> SessionSettings:

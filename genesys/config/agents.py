@@ -7,6 +7,8 @@ from math import inf
 from typing import get_args
 
 from genesys.errors import ConfigError, suggest
+from genesys.evolution.operators.mutation import EDITS
+from genesys.gau.library import unit_named
 from genesys.llm.settings import AgentsConfig, ModelConfig
 from genesys.roles.effects import Role
 
@@ -34,6 +36,28 @@ def check_kinds(kinds: Mapping[str, float], agents: AgentsConfig) -> None:
         raise ConfigError(
             "Cannot use designers.kinds llm or hybrid without a language model. Name one under agents.models.default, or "
             "set designers.kinds to {rules: 1}."
+        )
+
+
+def check_rules(units: Sequence[str], edits: Mapping[str, float], *, adaptive: bool) -> None:
+    """Refuse units and edits that there are none of, and weights that adapting would put aside.
+
+    Raises:
+        ConfigError: With what to set.
+    """
+    for name in units:
+        unit_named(name)
+    known = [edit.__name__ for edit, _ in EDITS]
+    for name, weight in edits.items():
+        if name not in known:
+            raise ConfigError(f"Cannot use designers.edits.{name}: expected {', '.join(known)}.{suggest(name, known)}")
+        _require_number(f"designers.edits.{name}", weight)
+    if edits and not sum(edits.values()) > 0:
+        raise ConfigError("Cannot draw an edit: designers.edits has no weight above 0. Give one of them some.")
+    if adaptive and (units or edits):
+        raise ConfigError(
+            "Cannot adapt the weights of edits that designers.units or designers.edits settle. Drop them, or set "
+            "designers.adaptive to false."
         )
 
 

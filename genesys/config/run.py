@@ -8,9 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from genesys.config.agents import check_agents, check_kinds, uses_models
+from genesys.config.agents import check_agents, check_kinds, check_rules, uses_models
+from genesys.config.layering import read_layered
 from genesys.config.reader import read
 from genesys.errors import ConfigError, suggest
 from genesys.evolution.selection import OperatorRates
@@ -44,6 +43,8 @@ class DesignersConfig:
             designers; by default 3, or as many as there are sessions and two more.
         max_failed: Failed proposals in a row after which a run stops proposing.
         adaptive: Whether operators, edits and places are drawn by what they earned lately (docs/operators.md).
+        units: Names of the library's units that rules put in; empty for all.
+        edits: Weights of the rules' mutations, such as `swap_unit`; those not named are not drawn. Empty for their own.
         kinds: How often a design is made by `rules`, by a session of language models (`llm`), or by `hybrid`: sessions
             whose designs each get some children by rules. Relative weights.
         sessions: Of each actor at once, where language models design; they wait for answers most of the time.
@@ -54,6 +55,8 @@ class DesignersConfig:
     ahead: int | None = None
     max_failed: int = 200
     adaptive: bool = False
+    units: tuple[str, ...] = ()
+    edits: Mapping[str, float] = field(default_factory=dict)
     kinds: Mapping[str, float] = field(default_factory=lambda: {"rules": 1.0})
     sessions: int = 8
     refine: int = 4
@@ -243,6 +246,7 @@ class RunConfig:
         if not self.designers.refine >= 0:
             raise ConfigError(f"Cannot refine a design {self.designers.refine} times; expected 0 or more.")
         check_kinds(self.designers.kinds, self.agents)
+        check_rules(self.designers.units, self.designers.edits, adaptive=self.designers.adaptive)
         check_agents(self.agents)
         if not self.verifiers.memory_mb >= 0:
             raise ConfigError(f"Cannot give a job {self.verifiers.memory_mb} MiB of memory; expected 0 or more.")
@@ -330,23 +334,16 @@ def strategy(setting: str | StrategyConfig) -> StrategyConfig:
     return StrategyConfig(name=setting) if isinstance(setting, str) else setting
 
 
-def load_config(path: Path | str) -> RunConfig:
-    """Read a run's YAML file.
+def load_config(path: Path | str, base: Path | str | None = None) -> RunConfig:
+    """Read a run's YAML file, laid over its `base` where it names one.
+
+    Args:
+        base: A file taken in place of the one named.
 
     Raises:
         ConfigError: No such file, not YAML, an unknown key or a value that cannot be.
     """
-    path = Path(path)
-    if not path.is_file():
-        near = suggest(path.name, (p.name for p in path.parent.glob("*.yaml") if suggest(path.stem, [p.stem])))
-        raise ConfigError(f"Cannot read configuration {str(path)!r}: there is no such file.{near}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"Cannot read configuration {str(path)!r}: it is not YAML. {' '.join(str(error).split())}"
-        ) from None
-    config = config_from_mapping(data, str(path))
+    config = config_from_mapping(read_layered(path, base), str(path))
     _find_benchmarks(config.tasks)
     return config
 

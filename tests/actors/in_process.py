@@ -14,7 +14,7 @@ from actors.evolution_tree import EvolutionTree, TreeSettings
 from actors.messages import Done, Submission, Wait
 from actors.sessions import SessionTools
 from actors.verifier import Data, Verifier, VerifierSettings
-from cluster.evolve import make_plan, session_settings
+from cluster.evolve import focus_of, make_plan, session_settings
 from genesys.config import RunConfig
 from genesys.llm.book import CallBook, LocalTreasury
 from genesys.llm.calls import CALLS_FILE
@@ -89,6 +89,7 @@ class World:
             seed=config.seed,
             max_failed_proposals=max_failed,
             adaptive=config.designers.adaptive,
+            focus=focus_of(config.designers),
             ahead=config.designers.resolved_ahead,
             sessions=session_settings(config, folder, 257),
         )

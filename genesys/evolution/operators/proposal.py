@@ -45,15 +45,17 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Focus:
-    """Which edits are rather drawn, and which places rather changed.
+    """Which edits are rather drawn, which places rather changed, and which units put in.
 
     Attributes:
         edits: Weights of mutation's edits by name, in place of their own.
         targets: Weights of places by path; 1 for those not named.
+        units: Names of the units to choose from; all where none is named.
     """
 
     edits: Mapping[str, float] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
+    units: tuple[str, ...] = ()
 
     def choose(self, places: Sequence[Place], rng: Random, what: str) -> Place:
         """One of some tuples that begin with a path.
