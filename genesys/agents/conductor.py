@@ -107,7 +107,9 @@ async def conduct(
         TransientError: Infrastructure was away at every try; the session may be taken up again.
     """
     remembered = {entry.step: entry for entry in await treasury.memory(session_id)}
-    conductor = _Conductor(session_id, gateway, workbench, retriever, claim, treasury, on_tell, seed, weights or {}, remembered)  # fmt: skip
+    conductor = _Conductor(
+        session_id, gateway, workbench, retriever, claim, treasury, on_tell, seed, weights or {}, remembered
+    )
     outcome = await conductor.run(session)
     models = {role: counts.most_common(1)[0][0] for role, counts in conductor.models.items()}
     return Conducted(outcome=outcome, cost_nano=conductor.cost_nano, models=models, n_calls=conductor.n_calls)
@@ -151,7 +153,7 @@ class _Conductor:
 
     async def _all(self, step: int, gather: Gather) -> tuple[Any, ...]:
         """Every member's result; when one raises, the others are ended before it goes on."""
-        tasks = [asyncio.ensure_future(self._one(f"{step}.{i}", e)) for i, e in enumerate(gather.effects)]
+        tasks = [asyncio.create_task(self._one(f"{step}.{i}", e)) for i, e in enumerate(gather.effects)]
         try:
             return tuple(await asyncio.gather(*tasks))
         finally:
@@ -172,8 +174,9 @@ class _Conductor:
             return self.on_tell(effect)
         if known is not None and not (isinstance(effect, Claim) and not known.result):
             return _restored(effect, known.result)  # but for a claim that held: it went with whoever made it
-        result = await self._persistently(effect)
-        await self.treasury.remember(self.session, Remembered(step=step, effect=name, result=_plain(result)))
+        result = await _persistently(lambda: self._performed(effect))
+        entry = Remembered(step=step, effect=name, result=_plain(result))
+        await _persistently(lambda: self.treasury.remember(self.session, entry))
         return result
 
     async def _ask(self, step: str, ask: Ask) -> Any:
@@ -184,14 +187,6 @@ class _Conductor:
             return answer
         self.models[ask.role][answer.model] += 1
         return answer.value
-
-    async def _persistently(self, effect: Single) -> Any:
-        for wait_s in _RETRY_AFTER_S:
-            try:
-                return await self._performed(effect)
-            except TransientError:
-                await asyncio.sleep(wait_s)
-        return await self._performed(effect)
 
     async def _performed(self, effect: Single) -> Any:
         match effect:
@@ -208,6 +203,16 @@ class _Conductor:
             case Search():
                 return await self.retriever.search(effect)
         raise AssertionError(f"no effect of a session: {effect!r}")
+
+
+async def _persistently(work: Callable[[], Awaitable[T]]) -> T:
+    """Do some work, again after a while when infrastructure is away."""
+    for wait_s in _RETRY_AFTER_S:
+        try:
+            return await work()
+        except TransientError:
+            await asyncio.sleep(wait_s)
+    return await work()
 
 
 def _plain(result: Any) -> Any:

@@ -74,14 +74,14 @@ def command(
     if resume is None:
         assignment.save(folder)
     console = make_console(stderr=as_json)
-    console.print(f"Session in {folder}", highlight=False)
+    _say(console, f"Session in {folder}")
     try:
         sys.exit(asyncio.run(_design(assignment, folder, out, console, as_json=as_json)))
     except KeyboardInterrupt:
-        console.print(f"\nInterrupted; what was answered is kept. Go on with: genesys design --resume {folder}")
+        _say(console, f"Interrupted; what was answered is kept. Go on with: genesys design --resume {folder}")
         sys.exit(_EXIT_INTERRUPTED)
     except TransientError as error:
-        console.print(f"{error}\nGo on with: genesys design --resume {folder}", markup=False)
+        _say(console, f"{error} Go on with: genesys design --resume {folder}")
         sys.exit(_EXIT_COULD_NOT)
 
 
@@ -194,7 +194,8 @@ def _account(conducted: Conducted[SessionOutcome], spent: Totals) -> dict[str, A
 def _print_end(console: Any, outcome: SessionOutcome, report: dict[str, Any] | None, spent: Totals, file: Path) -> None:
     lines = []
     if outcome.tree is None:
-        lines.append(f"No design: {outcome.cause}. {outcome.reason}")
+        more = " With --resume and a higher --cap-usd it goes on." if outcome.cause == "money" else ""
+        lines.append(f"No design: {outcome.cause}. {outcome.reason}{more}")
     else:
         lines += [f"Design: {outcome.title}", *tree_lines(outcome.tree)]
     if outcome.scores:
@@ -210,7 +211,12 @@ def _print_end(console: Any, outcome: SessionOutcome, report: dict[str, Any] | N
         + (f": {roles}" if roles else "")
     )
     for line in lines:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=not console.is_terminal)
+        _say(console, line)
+
+
+def _say(console: Any, line: str) -> None:
+    """Print a line as it is; where no terminal wraps it, it stays one."""
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def tree_lines(tree: UnitTree) -> list[str]:
