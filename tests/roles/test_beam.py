@@ -69,6 +69,12 @@ def test_equal_codes_are_checked_observed_and_kept_once() -> None:
     assert not world.singles(Probe)
 
 
+def test_the_same_code_handed_in_again_is_turned_down_without_asking_again() -> None:
+    world = World(lambda ask: coder(unit_text("Same", "mixer")), observe=lambda ask: observer(1.0))
+    assert built(world, "mutation", "mixer", beam=1, samples=1, max_attempts=4, max_failed_units=1).cause == "units"
+    assert len(world.asks("coder")) == 4 and len(world.asks("observer")) == 1
+
+
 def test_the_best_by_training_and_rating_is_kept_and_the_others_go_on_beside_it() -> None:
     def probe(tree: UnitTree) -> float:
         return 0.35 if "unit 1" in numbers(tree) else 0.4

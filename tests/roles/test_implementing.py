@@ -84,6 +84,8 @@ def test_a_mutation_writes_one_unit_and_its_new_children_and_nothing_else() -> N
         assert done.tree.at(path).unit.source == GPT.at(path).unit.source
     told = world.asks("coder")[0].prompt.messages[1].text
     assert "Protected, byte for byte: (root), channel, mixer.position, norm_channel, norm_mixer." in told
+    later = world.asks("coder")[1].prompt.messages[1].text  # the mixer is the session's own by now
+    assert "Protected, byte for byte: (root), channel, mixer.position, norm_channel, norm_mixer." in later
     assert "Attention, which stands there now" in told and "PreNormBlock, whose slot it is, at (root)" in told
 
 
