@@ -48,6 +48,7 @@ from genesys.evolution.operators import Focus, adaptive_focus, known_twin, with_
 from genesys.evolution.selection import Selection, SelectionStrategy, select_safely
 from genesys.evolution.sessions import encode_task
 from genesys.evolution.status import RunStatus, run_status
+from genesys.evolution.tree import POISON_AFTER
 from genesys.storage import RunStore, content_hash, open_tree
 
 log = logging.getLogger(__name__)
@@ -172,6 +173,9 @@ class EvolutionTree(Batched):
             return CheckTask(design=unchecked, name=tree.record(unchecked).name, program=await self.program(unchecked))
         limit, left_behind = self._limit(), self._desk.left_behind()
         if left_behind is not None and not isinstance(limit, Done):
+            if self._desk.is_poison(left_behind.session):
+                return await self._give_up(left_behind, designer)
+            self._take(left_behind.session, designer)
             return await self._session(left_behind, designer)
         if limit is not None:
             return limit
@@ -225,15 +229,25 @@ class EvolutionTree(Batched):
             session=task.session, designer=designer, pool=pool, operator=task.operator, parents=task.parents,
             task=content_hash(blob),
         )  # fmt: skip
-        self._in_hand.add(designer)
-        self._desk.take(task.session, designer)  # before it is written: others ask meanwhile
+        self._take(task.session, designer)  # before it is written: others ask meanwhile
         accepted, reason = await self._record((started,), (blob,))
         assert accepted, reason
         return await self._session(started, designer, blob)
 
-    async def _session(self, started: SessionStarted, designer: str, blob: bytes = b"") -> DesignSession:
+    async def _give_up(self, started: SessionStarted, designer: str) -> Wait:
+        """End a session of which designers keep dying, as a lease of which verifiers do."""
+        failure = ProposalFailed(
+            designer=designer, operator=started.operator, session=started.session, cause="poison",
+            reason=f"its designers died {POISON_AFTER} times before it ended",
+        )  # fmt: skip
+        await self._record((failure,))
+        return Wait(reason=f"{started.session} was given up", seconds=0.0)
+
+    def _take(self, session: str, designer: str) -> None:
         self._in_hand.add(designer)
-        self._desk.take(started.session, designer)
+        self._desk.take(session, designer)
+
+    async def _session(self, started: SessionStarted, designer: str, blob: bytes = b"") -> DesignSession:
         return DesignSession(
             designer=designer,
             session=started.session,

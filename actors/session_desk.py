@@ -15,6 +15,7 @@ from genesys.evolution.events import LESSONS, SessionStarted
 from genesys.evolution.evidence import evidence
 from genesys.evolution.selection import Selection
 from genesys.evolution.sessions import SessionTask, Weights, is_lessons_due, new_session_id, next_to_refine
+from genesys.evolution.tree import POISON_AFTER
 from genesys.storage.ablations import unit_deltas
 
 Kind = Literal["rules", "llm", "hybrid", "none"]
@@ -49,6 +50,7 @@ class SessionDesk:
     def __init__(self, settings: SessionSettings, tree: EvolutionTree) -> None:
         self._settings, self._tree = settings, tree
         self._holders: dict[str, str] = {}  # of open sessions, by session
+        self._n_taken: Counter[str] = Counter()
         self._refined: Counter[str] = Counter()  # children by rules that were asked for, by design
         self._weights = {kind: weight for kind, weight in settings.kinds.items() if weight > 0}
         self._uses_models = self._weights.keys() != {"rules"}
@@ -103,6 +105,11 @@ class SessionDesk:
     def take(self, session: str, designer: str) -> None:
         """Note who has a session in hand."""
         self._holders[session] = designer
+        self._n_taken[session] += 1
+
+    def is_poison(self, session: str) -> bool:
+        """Whether designers keep dying of a session, or with it."""
+        return self._n_taken[session] >= POISON_AFTER
 
     def forget(self, designer: str) -> None:
         """Free the session that a designer had in hand."""
@@ -123,7 +130,10 @@ class SessionDesk:
             evidence=self._evidence(parents, for_lessons=selection is None),
             bounds=settings.bounds,
             limits=settings.limits,
-            weights=arm_weights(tree, settings.models, Random(seed)) if settings.adaptive else {},
+            weights={
+                **settings.models,
+                **(arm_weights(tree, settings.models, Random(seed)) if settings.adaptive else {}),
+            },
             planted=settings.planted,
             n_designs=len(tree),
         )

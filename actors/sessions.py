@@ -14,6 +14,7 @@ from actors.messages import DesignSession
 from genesys.agents.conductor import Conducted, Session, conduct
 from genesys.agents.retrieval import Bm25Retriever, Document, document_of, library_documents
 from genesys.agents.workbench import Workbench
+from genesys.errors import GenesysError
 from genesys.evolution.events import (
     LESSONS,
     DesignProposed,
@@ -41,6 +42,9 @@ from genesys.roles.wording import common
 from genesys.storage import content_hash
 
 log = logging.getLogger(__name__)
+
+_TOLD = ("seed", "given")
+"""Operators whose designs may be found beside those of sessions; what rules make has no words and no units of its own."""
 
 RUN_WIDE_CAPS = frozenset({"run", "day", "role"})
 """Caps of money after which no other session would get any."""
@@ -139,9 +143,17 @@ class Sessions:
             session = _session(task, parents)
         except (KeyError, TypeError, ValueError) as error:  # of another version of Genesys
             task = SessionTask(session=work.session, operator=json.loads(blob)["operator"])
-            return _ended(work, task, parents, _stale(error))
+            reason = f"its task is of another version of Genesys: {error}"
+            return _ended(work, task, parents, _without_design("stale", reason))
         await self._reading.catch_up()
-        return _ended(work, task, parents, await self._conducted(session, work, task))
+        try:
+            conducted = await self._conducted(session, work, task)
+        except GenesysError:
+            raise
+        except Exception as error:  # a mistake of ours ends this session; a run has others
+            log.exception("%s ended by a mistake in Genesys", work.session)
+            conducted = _without_design("bug", f"{type(error).__name__}: {error}")
+        return _ended(work, task, parents, conducted)
 
     async def _conducted(
         self, session: Session[Any], work: DesignSession, task: SessionTask
@@ -181,14 +193,14 @@ class _Reading:
 
     async def _documents(self, event: Event) -> tuple[Document, ...]:
         match event:
-            case DesignProposed():
+            case DesignProposed() if event.session or event.operator in _TOLD:
                 self._known[event.design] = known = Known(
                     design=event.design, name=event.name, title=event.title, abstract=event.abstract or event.detail
                 )
                 return document_of(known), *(await self._units(event))
-            case DesignRejected(findings=findings):
+            case DesignRejected(findings=findings) if event.design in self._known:
                 return (self._failed(event.design, "rejected", [str(f.get("measured", "")) for f in findings[:1]]),)
-            case VerificationFailed():
+            case VerificationFailed() if event.design in self._known:
                 return (self._failed(event.design, "failed", [event.cause, event.reason]),)
             case ProposalFailed(session=session) if session and event.title:
                 known = Known(
@@ -203,9 +215,7 @@ class _Reading:
         return document_of(known)
 
     async def _units(self, event: DesignProposed) -> list[Document]:
-        """Units that the library lacks; rules make no new ones."""
-        if not event.session and event.operator != "given":
-            return []
+        """Units that the library lacks."""
         tree = _read(await self._objects.get(await self._tree.program(event.design)))
         return [
             Document(source="unit", name=unit.name, title=f"{unit.name} ({unit.kind})", text=unit.source)
@@ -237,8 +247,9 @@ def _read(program: bytes) -> UnitTree:
     return UnitTree.from_json(json.loads(program))
 
 
-def _stale(error: Exception) -> Conducted[SessionOutcome | LessonsOutcome]:
-    outcome = SessionOutcome(tree=None, cause="stale", reason=f"its task is of another version of Genesys: {error}")
+def _without_design(cause: str, reason: str) -> Conducted[SessionOutcome | LessonsOutcome]:
+    """The end of a session that could not be conducted."""
+    outcome = SessionOutcome(tree=None, cause=cause, reason=reason)
     return Conducted(outcome=outcome, cost_nano=0, models={}, n_calls=0)
 
 

@@ -98,7 +98,7 @@ def evolve(
     _check_folder(store, resume)
     store.require_place(config.storage.journal)
     make_plan(config, store, selection, promotion)  # mistakes come out before the corpus is prepared
-    _check_prices(config)
+    check_prices(config)
     asyncio.run(open_cage(config.sandbox.require))
     shards = prepare_shards(config.corpus, cache_folder(), tokenizer=config.tokenizer)
     plan = make_plan(config, store, selection, promotion, data_hash=shards.hash)
@@ -291,7 +291,7 @@ async def _open_treasury(config: RunConfig, store: RunStore) -> SessionTools:
     return SessionTools(agents=agents, prices=await treasurer.prices(), treasury=treasurer)
 
 
-def _check_prices(config: RunConfig) -> None:
+def check_prices(config: RunConfig) -> None:
     """Refuse models whose price nobody knows, and a run without a cap whose models cost anything."""
     if uses_models(config.designers.kinds):
         prices = PriceList.of(config.agents)

@@ -132,9 +132,9 @@ Table = tuple[str, tuple[str, ...], dict[str, list[Any]]]
 
 def _tables(found: Mapping[str, Any]) -> Iterator[Table]:
     """Title, headings of the columns that may break, and cells by heading."""
-    for by in ("models", "roles"):
-        if spent := found["spent"].get(by):
-            yield f"Calls by {by.removesuffix('s')}", (by,), _spending(by, spent, found["attempts"])
+    for by in ("model", "role"):
+        if spent := found["spent"].get(f"{by}s"):
+            yield f"Calls by {by}", (by,), _spending(by, spent, found["attempts"])
     if found["arms"]:
         yield "What models earned", ("role", "model"), _earnings(found["arms"])
     if scores := found["calibration"]["scores"]:
@@ -154,7 +154,7 @@ def _spending(by: str, spent: Mapping[str, Any], attempts: Mapping[str, Any]) ->
         "cached": [f"{s['n_cached'] / s['n_input']:.0%}" if s["n_input"] else "" for s in spent.values()],
         "tokens out": [f"{s['n_output']:,}" for s in spent.values()],
     }
-    if by == "roles":
+    if by == "role":
         columns["of use"] = [_of_use(attempts.get(role)) for role in spent]
     return columns
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from actors.messages import DesignSession, Done, ProposeTask, Wait
+from cluster.evolve import check_prices
 from genesys.config import RunConfig, config_from_mapping
+from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
 from genesys.evolution.events import DesignProposed, LessonsWritten, ProposalFailed, SessionStarted
 from genesys.evolution.fitness import RelativeFitness
@@ -188,3 +193,51 @@ def test_rules_alone_write_no_session(tmp_path: Path) -> None:
         assert not events(world, SessionStarted) and not events(world, ProposalFailed)
 
     asyncio.run(work())
+
+
+def test_a_session_of_which_designers_keep_dying_is_given_up(tmp_path: Path) -> None:
+    async def work() -> None:
+        world = World(tmp_path / "run", config({"llm": 1}), client=ScriptedClient())
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1.1"))
+        for _ in range(3):
+            task = await world.tree.next_task("Designer-1.1")
+            assert isinstance(task, DesignSession) and task.session == "session-1"
+            await world.tree.release("Designer-1")
+        assert isinstance(await world.tree.next_task("Designer-1.1"), Wait)
+        (failure,) = books(world).failed_sessions
+        assert (failure.session, failure.cause) == ("session-1", "poison")
+        task = await world.tree.next_task("Designer-1.1")
+        assert isinstance(task, DesignSession) and task.session == "session-2"
+
+    asyncio.run(work())
+
+
+def test_a_task_of_another_version_ends_as_stale_and_a_mistake_of_ours_ends_one_session(tmp_path: Path) -> None:
+    async def work() -> None:
+        def wrong(form: str, fields: dict[str, Any]) -> None:
+            raise AssertionError("a mistake")
+
+        world = World(tmp_path / "run", config({"llm": 1}), client=ScriptedClient(change=wrong))
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1"))
+        task = await world.tree.next_task("Designer-1")
+        assert isinstance(task, DesignSession)
+        old = json.loads(await world.objects.get(task.task)) | {"limits": {"width": 3}}
+        await world.designer.design(replace(task, task=world.objects.put(json.dumps(old).encode())))
+        await world.designer.design(await world.tree.next_task("Designer-1"))
+        ends = books(world).failed_sessions
+        assert [event.cause for event in ends] == ["stale", "bug"]
+        assert "width" in ends[0].reason and "a mistake" in ends[1].reason
+
+    asyncio.run(work())
+
+
+def test_a_run_whose_models_cost_money_does_not_start_without_a_cap(tmp_path: Path) -> None:
+    unpriced = {"designers": {"kinds": {"llm": 1}}, "agents": {"models": {"default": [{"name": "openai/gpt-5.1"}]}}}
+    with pytest.raises(ConfigError, match=r"Cannot ask 'openai/gpt-5\.1' without a cap"):
+        check_prices(config_from_mapping(unpriced))
+    unpriced["agents"]["models"]["default"][0]["name"] = "openai/nobody-s"  # type: ignore[index]
+    with pytest.raises(ConfigError, match="Cannot price 'openai/nobody-s'"):
+        check_prices(config_from_mapping(unpriced))
+    check_prices(RunConfig())
