@@ -62,7 +62,7 @@ async def design_alone(
         conducted = await conduct(
             design_session(brief), session_id=brief.session,
             gateway=Gateway(agents, PriceList.from_json(book.prices), treasury, client),
-            workbench=workbench, retriever=Bm25Retriever(documents), claim=_claim_beside(brief.parents),
+            workbench=workbench, retriever=Bm25Retriever(documents), claim=claim_beside(brief.parents),
             treasury=treasury, on_tell=on_tell, seed=brief.seed,
         )  # fmt: skip
         await client.close()
@@ -71,7 +71,7 @@ async def design_alone(
         book.close()
 
 
-def _claim_beside(parents: Sequence[UnitTree]) -> Callable[[UnitTree], Awaitable[str]]:
+def claim_beside(parents: Sequence[UnitTree]) -> Callable[[UnitTree], Awaitable[str]]:
     """Claims everything but the parents and the seeds, under whatever names and settings they come."""
     known = {normal_form(tree): tree.design_id for tree in (*parents, *map(seed_design, SEED_NAMES))}
 

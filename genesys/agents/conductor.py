@@ -36,6 +36,7 @@ from genesys.roles.effects import (
     Tell,
     effect_hash,
 )
+from genesys.roles.prompt import Prompt
 
 T = TypeVar("T")
 _RETRY_AFTER_S = (0.5, 5.0)
@@ -128,7 +129,7 @@ class _Conductor:
     on_tell: Callable[[Tell], None]
     seed: int
     weights: Mapping[str, Mapping[str, float]]
-    remembered: Mapping[str, Remembered]
+    remembered: dict[str, Remembered]
     cost_nano: int = 0
     n_calls: int = 0
     models: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -164,10 +165,7 @@ class _Conductor:
     async def _one(self, step: str, effect: Single) -> Any:
         known, name = self.remembered.get(step), "" if isinstance(effect, Ask | Tell) else effect_hash(effect)
         if known is not None and known.effect != name:
-            raise StaleError(
-                f"Cannot take session {self.session!r} up again: at step {step} it did something else before. It was begun "
-                f"with other prompts, another version of Genesys or another task; start a new one."
-            )
+            raise self._stale(f"at step {step} it did something else before")
         if isinstance(effect, Ask):
             return await self._ask(step, effect)
         if isinstance(effect, Tell):
@@ -175,11 +173,11 @@ class _Conductor:
         if known is not None and not (isinstance(effect, Claim) and not known.result):
             return _restored(effect, known.result)  # but for a claim that held: it went with whoever made it
         result = await _persistently(lambda: self._performed(effect))
-        entry = Remembered(step=step, effect=name, result=_plain(result))
-        await _persistently(lambda: self.treasury.remember(self.session, entry))
+        await self._remember(Remembered(step=step, effect=name, result=_plain(result)))
         return result
 
     async def _ask(self, step: str, ask: Ask) -> Any:
+        await self._pin(ask.prompt)
         answer = await self.gateway.ask(self.session, step, ask, seed=self.seed, weights=self.weights)
         self.cost_nano += answer.cost_nano
         self.n_calls += answer.n_calls
@@ -203,6 +201,25 @@ class _Conductor:
             case Search():
                 return await self.retriever.search(effect)
         raise AssertionError(f"no effect of a session: {effect!r}")
+
+    async def _pin(self, prompt: Prompt) -> None:
+        """Hold a session to the prompts that it began with: under others each question would be new, and paid again."""
+        step = f"prompt {prompt.template}"
+        known = self.remembered.get(step)
+        if known is None:
+            self.remembered[step] = entry = Remembered(step=step, effect=prompt.version, result=None)
+            await self._remember(entry)
+        elif known.effect != prompt.version:
+            raise self._stale(f"it was asked by version {known.effect} of {prompt.template}.md before")
+
+    async def _remember(self, entry: Remembered) -> None:
+        await _persistently(lambda: self.treasury.remember(self.session, entry))
+
+    def _stale(self, why: str) -> StaleError:
+        return StaleError(
+            f"Cannot take session {self.session!r} up again: {why}. It was begun with other prompts, another version of Genesys "
+            f"or another task; start a new one."
+        )
 
 
 async def _persistently(work: Callable[[], Awaitable[T]]) -> T:

@@ -162,7 +162,7 @@ def _conclude(
     else:
         _print_end(console, outcome, report, spent, out or folder / "design.json")
     if report is None:
-        return _EXIT_NONE if spent.run.n_answered else _EXIT_COULD_NOT
+        return _EXIT_NONE if spent.run.n_answered and outcome.cause != "stale" else _EXIT_COULD_NOT
     return _EXIT_SANE if report["verdict"] == "sane" else _EXIT_NONE
 
 

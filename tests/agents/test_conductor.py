@@ -155,6 +155,17 @@ def test_a_stale_session_asks_nobody() -> None:
     assert result.outcome.cause == "stale" and not gateway.steps  # type: ignore[union-attr]
 
 
+def test_a_session_keeps_the_prompts_that_it_began_with() -> None:
+    treasury, gateway = DictTreasury(), FunctionGateway(lambda step, _: Answer(step))
+    run(ask("x"), ask("y"), treasury=treasury)
+    assert [(entry.step, entry.effect) for entry in treasury.kept["s1"]] == [("prompt planner", "1")]
+    asked = ask("x")
+    edited = replace(asked, prompt=replace(asked.prompt, version="2"))
+    result = run(edited, treasury=treasury, gateway=gateway)
+    assert result.outcome.cause == "stale" and not gateway.steps  # type: ignore[union-attr]
+    assert "version 1 of planner.md" in result.outcome.reason  # type: ignore[union-attr]
+
+
 def test_members_of_a_gather_run_at_once_under_their_own_steps() -> None:
     gateway = FunctionGateway(lambda step, _: Answer(step))
     result = run(ask("x"), Gather(tuple(ask("x") for _ in range(5))), Gather(()), gateway=gateway)

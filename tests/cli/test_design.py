@@ -202,5 +202,6 @@ def test_an_interrupted_session_goes_on_and_pays_only_what_was_in_flight(server:
     )
 
     whole = start("--resume", str(folder))
-    whole.communicate(timeout=300)
-    assert whole.returncode == resumed.returncode and server.charged == charged
+    again, _ = whole.communicate(timeout=600)
+    assert whole.returncode == resumed.returncode, again
+    assert server.charged == charged
