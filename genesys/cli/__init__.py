@@ -8,6 +8,7 @@ import typer
 
 from genesys.cli import (
     ablate,
+    ablations,
     agents,
     check,
     compare,
@@ -47,6 +48,7 @@ for verb in (
     leaderboard,
     compare,
     ablate,
+    ablations,
     tasks,
     show,
     explain,
