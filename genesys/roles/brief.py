@@ -89,7 +89,8 @@ class SessionOutcome:
 
     Attributes:
         tree: The finished design; None when the session failed.
-        cause: Of a failure: `proposal` (none passed), `duplicate`, `units` (too many given up), `check`, `refused`, `money`.
+        cause: Of a failure: `proposal` (none passed), `duplicate`, `units` (too many given up), `check`, `refused`, `money`,
+            `stale` (taken up again, it asked for something else).
         duplicate_of: The design that exists already.
         target: Path of the unit that a mutation changed.
         scores: Of the proposal and the units, such as `reviewer.rating`, `observer.fidelity` (means over units).

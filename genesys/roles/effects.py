@@ -92,7 +92,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Train a tree, open slots filled, for some seconds; gives the share of its first loss that is left, or None."""
+    """Train a tree, open slots filled, for some seconds; gives its loss over a blind guess's, or None."""
 
     tree: UnitTree
 
