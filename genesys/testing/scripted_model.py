@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import re
 import threading
 import time
 from collections import Counter, deque
@@ -29,10 +28,9 @@ from typing import Any, Self
 from aiohttp import web
 
 from genesys.testing._answers import Rates, answer, spoil
-from genesys.testing._answers.turns import form_of
+from genesys.testing._answers.protocol import Prompted, embedding, envelope, n_tokens, refusal, reported
 
 _MAX_BODY = 64 * 2**20
-_N_DIMENSIONS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +152,7 @@ class ScriptedModel:
     @property
     def place_seconds(self) -> float:
         """Seconds that answers were under way, summed over all of them, since the start."""
-        now = time.monotonic()
-        self._place_s += len(self.open_forms) * (now - self._last)
-        self._last = now
+        self._count_places()
         return self._place_s
 
     async def serve(self, ready: Callable[[], None]) -> None:
@@ -203,14 +199,9 @@ class ScriptedModel:
         if complaint := self._complaint(request, raw):
             return complaint
         body, script, rng = json.loads(raw), self.script, self._random(raw)
-        prompt = _Prompt.of(body)
-        if prompt.mode not in script.modes:
-            return self._refuse(script.mode_status, body, f"response_format {prompt.mode!r} is not supported")
-        if rng.random() < script.p_rate_limited:
-            wait = {"Retry-After": f"{script.retry_after_s:g}"}
-            return self._refuse(429, body, "Rate limit reached", outcome="rate-limited", headers=wait)
-        if rng.random() < script.p_server_error:
-            return self._refuse(rng.choice((500, 502, 503)), body, "The server had an error", outcome="server-error")
+        prompt = Prompted.of(body)
+        if error := self._error(prompt, body, rng):
+            return error
         is_dropped, is_charged = rng.random() < script.p_dropped, rng.random() < 0.5
         message, outcome, finish = self._message(prompt, rng)
         usage = self._usage(prompt, message)
@@ -225,9 +216,9 @@ class ScriptedModel:
         self.served.append(Served(outcome=outcome, form=prompt.form, body=body, at=started, seconds=seconds, **charged))
         if is_dropped and request.transport is not None:
             request.transport.abort()
-        shown = {} if rng.random() < script.p_no_usage else {"usage": _reported(usage)}
+        shown = {} if rng.random() < script.p_no_usage else {"usage": reported(usage)}
         choice = {"index": 0, "message": message, "finish_reason": finish}
-        return web.json_response(_envelope("chat.completion", body) | {"choices": [choice]} | shown)
+        return web.json_response(envelope("chat.completion", body) | {"choices": [choice]} | shown)
 
     async def _embed(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
@@ -235,22 +226,32 @@ class ScriptedModel:
             return complaint
         body = json.loads(raw)
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
-        n_input = sum(_n_tokens(text) for text in texts)
+        n_input = sum(n_tokens(text) for text in texts)
         usage = {"n_input": n_input, "n_cached": 0, "n_output": 0, "nano": n_input * _nano(self.script.input_usd)}
         self._book(usage)
         self.served.append(Served(outcome="embedded", form="", body=body, **usage))
-        data = [{"object": "embedding", "index": i, "embedding": _embedding(text)} for i, text in enumerate(texts)]
-        return web.json_response(_envelope("list", body) | {"data": data, "usage": _reported(usage)})
+        data = [{"object": "embedding", "index": i, "embedding": embedding(text)} for i, text in enumerate(texts)]
+        return web.json_response(envelope("list", body) | {"data": data, "usage": reported(usage)})
+
+    def _error(self, prompt: Prompted, body: Mapping[str, Any], rng: Random) -> web.Response | None:
+        """An error instead of an answer, where the script has one here."""
+        script = self.script
+        if prompt.mode not in script.modes:
+            return self._refuse(script.mode_status, body, f"response_format {prompt.mode!r} is not supported")
+        if rng.random() < script.p_rate_limited:
+            wait = {"Retry-After": f"{script.retry_after_s:g}"}
+            return self._refuse(429, body, "Rate limit reached", outcome="rate-limited", headers=wait)
+        if rng.random() < script.p_server_error:
+            return self._refuse(rng.choice((500, 502, 503)), body, "The server had an error", outcome="server-error")
+        return None
 
     # --- answers and books ---------------------------------------------------------------------------------
 
-    def _message(self, prompt: _Prompt, rng: Random) -> tuple[dict[str, Any], str, str]:
+    def _message(self, prompt: Prompted, rng: Random) -> tuple[dict[str, Any], str, str]:
         """The message, its outcome, and why it ends."""
         if rng.random() < self.script.p_refusal:
-            return _refusal(rng)
-        text = answer(
-            prompt.form, prompt.schema, prompt.task, is_first=prompt.is_first, rates=self.script, rng=rng
-        )  # fmt: skip
+            return refusal(rng)
+        text = answer(prompt.form, prompt.schema, prompt.task, is_first=prompt.is_first, rates=self.script, rng=rng)
         outcome = "answered"
         if rng.random() < self.script.p_malformed:
             text, outcome = spoil(text, rng), "malformed"
@@ -262,18 +263,24 @@ class ScriptedModel:
 
     @contextmanager
     def _under_way(self, form: str) -> Iterator[None]:
-        _ = self.place_seconds  # counts what was under way until now
+        self._count_places()
         self.open_forms.append(form)
         try:
             yield
         finally:
-            _ = self.place_seconds
+            self._count_places()
             self.open_forms.remove(form)
 
-    def _usage(self, prompt: _Prompt, message: Mapping[str, Any]) -> dict[str, int]:
+    def _count_places(self) -> None:
+        """Add the time since the last change of what is under way."""
+        now = time.monotonic()
+        self._place_s += len(self.open_forms) * (now - self._last)
+        self._last = now
+
+    def _usage(self, prompt: Prompted, message: Mapping[str, Any]) -> dict[str, int]:
         script = self.script
-        n_output = _n_tokens(message.get("content") or message.get("refusal") or "")
-        n_cached = _n_tokens(prompt.prefix) if prompt.prefix in self._prefixes else 0
+        n_output = n_tokens(message.get("content") or message.get("refusal") or "")
+        n_cached = n_tokens(prompt.prefix) if prompt.prefix in self._prefixes else 0
         self._prefixes.add(prompt.prefix)
         nano = (prompt.n_input - n_cached) * _nano(script.input_usd) + n_cached * _nano(script.cached_usd)
         nano += n_output * _nano(script.output_usd)
@@ -308,89 +315,8 @@ class ScriptedModel:
         return Random(f"{self.script.seed}/{digest}/{self._times[digest]}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prompt:
-    """What a request asks for.
-
-    Attributes:
-        task: Of the first message from the user.
-        prefix: The first message, which requests may have in common.
-    """
-
-    form: str
-    mode: str
-    schema: dict[str, Any]
-    task: str
-    prefix: str
-    is_first: bool
-    n_input: int
-    max_tokens: int
-
-    @staticmethod
-    def of(body: Mapping[str, Any]) -> _Prompt:
-        asked = body.get("response_format") or {"type": "text"}
-        named = asked.get("json_schema") or {}
-        schema = named.get("schema") or asked.get("schema") or {}
-        said = [(message["role"], _text(message["content"])) for message in body["messages"]]
-        whole = "\n".join(text for _, text in said)
-        form = form_of(str(named.get("name") or schema.get("title") or ""), schema, whole)
-        return _Prompt(
-            form=form,
-            mode=asked["type"],
-            schema=schema,
-            task=next((text for role, text in said if role == "user"), ""),
-            prefix=said[0][1],
-            is_first=all(role != "assistant" for role, _ in said),
-            n_input=sum(4 + _n_tokens(text) for _, text in said) + (_n_tokens(json.dumps(schema)) if schema else 0),
-            max_tokens=int(body.get("max_completion_tokens") or body.get("max_tokens") or 2**20),
-        )
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
-
-
-def _n_tokens(text: str) -> int:
-    return -(-len(text.encode("utf-8", "replace")) // 4)
-
-
 def _nano(usd_per_million: float) -> int:
     return round(usd_per_million * 1000)
-
-
-def _reported(usage: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage["n_input"],
-        "completion_tokens": usage["n_output"],
-        "total_tokens": usage["n_input"] + usage["n_output"],
-        "prompt_tokens_details": {"cached_tokens": usage["n_cached"]},
-    }
-
-
-def _envelope(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    return {"id": "scripted", "object": kind, "created": 0, "model": body.get("model", "scripted")}
-
-
-def _refusal(rng: Random) -> tuple[dict[str, Any], str, str]:
-    """One of the three ways in which models decline."""
-    said = "I'm sorry, but I can't help with that."
-    return rng.choice(
-        (
-            ({"role": "assistant", "content": None, "refusal": said}, "refusal", "stop"),
-            ({"role": "assistant", "content": said}, "refusal", "stop"),
-            ({"role": "assistant", "content": ""}, "refusal", "content_filter"),
-        )
-    )
-
-
-def _embedding(text: str) -> list[float]:
-    """A text's words, hashed into a vector of length 1: texts with words in common are near each other."""
-    vector = [0.0] * _N_DIMENSIONS
-    for word in re.findall(r"\w+", text.lower()):
-        digest = hashlib.sha256(word.encode()).digest()
-        vector[digest[0] % _N_DIMENSIONS] += 1.0 if digest[1] % 2 else -1.0
-    norm = sum(x * x for x in vector) ** 0.5 or 1.0
-    return [x / norm for x in vector]
 
 
 def settings_yaml(url: str, script: Script) -> str:
