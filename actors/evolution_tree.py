@@ -40,7 +40,7 @@ from genesys.evolution.events import (
     SessionStarted,
     VerificationFailed,
     VerificationRecorded,
-    is_vain,
+    failed_in_a_row,
     n_failed_in_a_row,
 )
 from genesys.evolution.fitness import resolve_fitness
@@ -106,10 +106,9 @@ class EvolutionTree(Batched):
         self._claims: dict[str, str] = {}  # design -> designer that works on it
         self._forms = {record.normal_form: record.id for record in self._tree}  # those in the making, too
         self._claimed_forms: dict[str, str] = {}  # by design
-        self._dismissed: dict[str, Done] = {}  # designers that nothing was left to do for
         self._in_hand: set[str] = set()  # designers with a proposal in the making
         self._desk = SessionDesk(settings.sessions, self._tree)
-        self._failed_in_a_row = n_failed_in_a_row(self._recent)
+        self._failed_in_a_row = n_failed_in_a_row(self._recent, settings.max_failed_proposals)
         self._metrics = _TreeMetrics()
 
     def __repr__(self) -> str:
@@ -122,7 +121,6 @@ class EvolutionTree(Batched):
         accepted, reason = await self._record((event,))
         if accepted and isinstance(event, RunResumed):
             self._failed_in_a_row = 0
-            self._dismissed.clear()
         return Appended(accepted=accepted, reason=reason)
 
     async def settle(self, outcome: Outcome) -> Appended:
@@ -154,16 +152,8 @@ class EvolutionTree(Batched):
     # --- designers -----------------------------------------------------------------------------------------
 
     async def next_task(self, designer: str) -> DesignerTask:
-        """What a designer should do next. Who was told that nothing is left to do is told so again: it works no more."""
+        """What a designer should do next. Whoever is told that all is done is told so for good, until the run is resumed."""
         self._forget(designer)  # who asks has nothing in hand; if it was given something, the answer was lost
-        if designer not in self._dismissed:
-            task = await self._next_task(designer)
-            if not isinstance(task, Done):
-                return task
-            self._dismissed[designer] = task
-        return self._dismissed[designer]
-
-    async def _next_task(self, designer: str) -> DesignerTask:
         tree = self._tree
         if tree.finished or tree.draining:
             return Done(reason=tree.finished or tree.draining)
@@ -202,7 +192,7 @@ class EvolutionTree(Batched):
             for s in DesignState
             if s not in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN)
         )
-        coming = len(self._in_hand.union(self._claims.values()))
+        coming = len(self._in_hand.union(self._claims.values()).difference(tree.open_sessions))
         if sane >= tree.ledger.account(bottom).quota:
             return Done(reason=f"the quota at {bottom} has all its designs")
         if self._failed_in_a_row >= self._settings.max_failed_proposals:
@@ -241,6 +231,7 @@ class EvolutionTree(Batched):
             reason=f"its designers died {POISON_AFTER} times before it ended",
         )  # fmt: skip
         await self._record((failure,))
+        self._forget(started.session)
         return Wait(reason=f"{started.session} was given up", seconds=0.0)
 
     def _take(self, session: str, designer: str) -> None:
@@ -281,7 +272,10 @@ class EvolutionTree(Batched):
         )
 
     async def claim(self, design: str, normal_form: str, designer: str) -> str:
-        """Give a design that is new to the run to a designer alone; else the id of the one that it is a duplicate of."""
+        """Give a design that is new to the run to a designer alone; else the id of the one that it is a duplicate of.
+
+        A session claims in its own name, so that whoever takes it up has what it claimed before.
+        """
         same = self._forms.get(normal_form, design)
         if same != design or design in self._tree.records or self._claims.get(design, designer) != designer:
             return same
@@ -303,10 +297,12 @@ class EvolutionTree(Batched):
             log.info("a submission was refused: %s", reason)
         elif isinstance(first, DesignProposed):
             self._forms.setdefault(first.normal_form, first.design)
-        if accepted and not isinstance(events[-1], DesignProposed):  # a seed, or what came before, is no attempt
-            is_new = isinstance(events[-1], DesignImplemented)
-            self._failed_in_a_row = 0 if is_new else self._failed_in_a_row + is_vain(events[-1])
+        if accepted:
+            limit = self._settings.max_failed_proposals
+            self._failed_in_a_row = failed_in_a_row(self._failed_in_a_row, events[-1], limit)
         self._forget(self._holder(first, accepted))
+        if accepted:
+            self._forget(getattr(first, "session", ""))
         return accepted
 
     def _holder(self, event: Event, accepted: bool) -> str:

@@ -140,11 +140,11 @@ class Sessions:
         parents = tuple([_read(await self._objects.get(parent)) for parent in work.parents])
         try:
             task = decode_task(blob)
-            session = _session(task, parents)
+            session = session_of(task, parents)
         except (KeyError, TypeError, ValueError) as error:  # of another version of Genesys
             task = SessionTask(session=work.session, operator=json.loads(blob)["operator"])
             reason = f"its task is of another version of Genesys: {error}"
-            return _ended(work, task, parents, _without_design("stale", reason))
+            return ended_as(work, task, parents, _without_design("stale", reason))
         await self._reading.catch_up()
         try:
             conducted = await self._conducted(session, work, task)
@@ -153,13 +153,13 @@ class Sessions:
         except Exception as error:  # a mistake of ours ends this session; a run has others
             log.exception("%s ended by a mistake in Genesys", work.session)
             conducted = _without_design("bug", f"{type(error).__name__}: {error}")
-        return _ended(work, task, parents, conducted)
+        return ended_as(work, task, parents, conducted)
 
     async def _conducted(
         self, session: Session[Any], work: DesignSession, task: SessionTask
     ) -> Conducted[SessionOutcome | LessonsOutcome]:
         async def claim(tree: UnitTree) -> str:
-            return await self._tree.claim(tree.design_id, normal_form(tree), work.designer)
+            return await self._tree.claim(tree.design_id, normal_form(tree), work.session)  # whoever has it in hand
 
         def note(told: Tell) -> None:
             log.info("%s, %s: %s", work.session, told.stage, " ".join(told.text.split())[:200])
@@ -224,7 +224,7 @@ class _Reading:
         ]
 
 
-def _session(task: SessionTask, parents: Sequence[UnitTree]) -> Session[SessionOutcome] | Session[LessonsOutcome]:
+def session_of(task: SessionTask, parents: Sequence[UnitTree]) -> Session[SessionOutcome] | Session[LessonsOutcome]:
     if task.operator == LESSONS:
         return lessons_session(task.evidence, common(task.bounds))
     return design_session(brief_of(task, parents))
@@ -253,7 +253,7 @@ def _without_design(cause: str, reason: str) -> Conducted[SessionOutcome | Lesso
     return Conducted(outcome=outcome, cost_nano=0, models={}, n_calls=0)
 
 
-def _ended(
+def ended_as(
     work: DesignSession, task: SessionTask, parents: tuple[UnitTree, ...],
     conducted: Conducted[SessionOutcome | LessonsOutcome],
 ) -> Ended:  # fmt: skip

@@ -25,18 +25,23 @@ from actors.designer import Designer
 from actors.evolution_tree import EvolutionTree, TreeSettings
 from actors.handles import MemberHandle, ServiceHandle
 from actors.messages import Submission
+from actors.sessions import SessionTools
+from actors.treasurer import Treasurer, TreasurerSettings
 from actors.verifier import Data, Verifier, VerifierSettings
 from cluster.driver import Driver
-from cluster.evolve import make_plan
+from cluster.evolve import make_plan, session_settings
 from genesys.config import RunConfig
 from genesys.errors import TransientError
 from genesys.evolution.events import Event, RunResumed
 from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.tree import POISON_AFTER
+from genesys.llm.calls import CALLS_FILE
+from genesys.llm.prices import PriceList
 from genesys.sandbox import Policy
 from genesys.storage import RunStore, open_tree
 from genesys.storage.journal import Entry
 from genesys.testing.null_cage import NullCage, NullScorer
+from tests.actors.scripted_client import ScriptedClient
 from tests.actors.virtual_time import VirtualTimeLoop, settled
 
 MAX_DRIVERS = 30
@@ -235,6 +240,7 @@ class World:
         self.blows: list[str] = []
         self.prefixes: list[list[Entry]] = []
         self.acknowledged: list[Event] = []
+        self.client = ScriptedClient(seconds=1.0)
         (folder / "cache" / "shards" / "null").mkdir(parents=True)
 
     def run(self) -> None:
@@ -272,6 +278,8 @@ class World:
         plan = self.plan
         self._begin_service("EvolutionTree")
         self._begin_service("BudgetScheduler")
+        if self.config.agents.models:
+            self._begin_service("Treasurer")
         tree, scheduler = self._service("EvolutionTree"), self._service("BudgetScheduler")
         submissions = (Submission(events=(e,), program=p) for e, p in zip(plan.seeds, plan.programs, strict=True))
         await tree.start(plan.started, tuple(submissions))
@@ -282,7 +290,7 @@ class World:
         await Driver(
             tree=tree, scheduler=scheduler, spawn_designer=self._designer, spawn_verifier=self._verifier,
             designers=[f"Designer-{i}" for i in range(n_designers)],
-            verifiers=[f"Verifier-{i}" for i in range(n_verifiers)],
+            verifiers=[f"Verifier-{i}" for i in range(n_verifiers)], slots=self.config.designers.slots,
         ).run()  # fmt: skip
 
     # --- processes -----------------------------------------------------------------------------------------
@@ -293,11 +301,20 @@ class World:
     def _begin_service(self, name: str) -> None:
         """Start the actor of that name anew, as Ray does after its death."""
         process = self.services[name] = Process(name)
-        process.make(self._tree if name == "EvolutionTree" else self._scheduler)
+        makers = {"EvolutionTree": self._tree, "BudgetScheduler": self._scheduler, "Treasurer": self._treasurer}
+        process.make(makers[name])
 
     def _tree(self) -> EvolutionTree:
-        settings = TreeSettings(run_folder=self.folder, selection=self.plan.selection, ahead=4)
+        settings = TreeSettings(
+            run_folder=self.folder, selection=self.plan.selection, ahead=4,
+            sessions=session_settings(self.config, self.folder, 257),
+        )  # fmt: skip
         return EvolutionTree(settings, objects=ByValue())
+
+    def _treasurer(self) -> Treasurer:
+        agents = self.config.agents
+        path, prices = self.folder / CALLS_FILE, PriceList.of(agents).to_json()
+        return Treasurer(TreasurerSettings(path=path, agents=agents, prices=prices))
 
     def _scheduler(self) -> BudgetScheduler:
         settings = SchedulerSettings(scales=self.plan.ladder.scales, promotion=self.plan.promotion)
@@ -307,9 +324,16 @@ class World:
         def make(process: Process) -> Designer:
             cage = SlowCage(self.rng, process, mean_s=2.0)
             tree, scales = self._service("EvolutionTree"), self.plan.ladder.scales
-            return Designer(name, tree, scales, 257, cage=cage, objects=ByValue())
+            return Designer(name, tree, scales, 257, cage=cage, objects=ByValue(), tools=self._tools())
 
         return self._member(name, make)
+
+    def _tools(self) -> SessionTools | None:
+        agents = self.config.agents
+        if not agents.models:
+            return None
+        prices = PriceList.of(agents).to_json()
+        return SessionTools(agents=agents, prices=prices, treasury=self._service("Treasurer"), client=self.client)
 
     def _verifier(self, name: str) -> Member:
         settings = VerifierSettings(run_folder=self.folder, cache_folder=self.folder / "cache", probes=False)
