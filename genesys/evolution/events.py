@@ -6,8 +6,9 @@ that old journals replay. Programs, reports and traces are blobs, named by the S
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -320,14 +321,22 @@ Event = (
 EVENT_TYPES: Mapping[str, type[Event]] = {cls.kind: cls for cls in Event.__args__}
 
 
-def n_failed_in_a_row(events: Sequence[Event]) -> int:
-    """How many proposals, the last ones, gave nothing new since a driver last took the run up."""
+def n_failed_in_a_row(events: Iterable[Event], limit: float = inf) -> int:
+    """How many proposals in a row gave nothing new; see `failed_in_a_row`."""
     n = 0
-    for event in reversed(events):
-        if isinstance(event, DesignImplemented | RunResumed):
-            break
-        n += is_vain(event)
+    for event in events:
+        n = failed_in_a_row(n, event, limit)
     return n
+
+
+def failed_in_a_row(n: int, event: Event, limit: float) -> int:
+    """The number of proposals in a row that gave nothing new, after a further event.
+
+    At the limit a run gives up: that stands, whatever comes late, until a driver takes the run up again.
+    """
+    if isinstance(event, RunResumed) or (isinstance(event, DesignImplemented) and n < limit):
+        return 0
+    return n + is_vain(event)
 
 
 def is_vain(event: Event) -> bool:

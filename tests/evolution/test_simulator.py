@@ -16,8 +16,11 @@ from genesys.evolution.events import (
     Event,
     LeaseGranted,
     LeaseRefunded,
+    ProposalFailed,
     RunFinished,
+    RunResumed,
     VerificationRecorded,
+    n_failed_in_a_row,
 )
 from genesys.testing.simulation import FAULTS, AuditError, Auditor, Outcome, Schedule, random_schedule, simulate, trace
 from genesys.testing.simulation.disk import DiskJournal
@@ -50,8 +53,17 @@ def test_a_grant_that_the_tree_never_heard_of_is_forgotten() -> None:
     assert simulate(random_schedule(70_024_216)).reason == "every quota is spent"  # it went on for ever
 
 
-def test_a_designer_that_was_told_that_all_is_done_is_given_no_work() -> None:
-    assert simulate(random_schedule(70_031_975)).reason == "every quota is spent"  # all waited for its design
+@pytest.mark.parametrize("number", [70_031_975, 70_042_825])
+def test_a_run_that_gave_up_stands_by_it(number: int) -> None:
+    assert simulate(random_schedule(number)).reason == "no design is left that could spend a quota"
+
+
+def test_giving_up_stands_until_the_run_is_taken_up_again() -> None:
+    failed = ProposalFailed(designer="d", operator="mutation", reason="")
+    sane = DesignImplemented(design="a")
+    assert n_failed_in_a_row([failed, sane, failed], 2) == 1
+    assert n_failed_in_a_row([failed, failed, sane], 2) == 2
+    assert n_failed_in_a_row([failed, failed, sane, RunResumed(), failed], 2) == 1
 
 
 @pytest.mark.slow

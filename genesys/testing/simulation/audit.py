@@ -170,7 +170,8 @@ def audit_end(disk: Disk, auditor: Auditor, schedule: Schedule, *, live_digest: 
     if late:
         tree = replayed(known)
     bottom = tree.ledger.account(tree.scales[0])
-    gave_up = schedule.is_closed or ev.n_failed_in_a_row([entry.event for entry in known]) >= schedule.max_failed
+    n_failed = ev.n_failed_in_a_row((entry.event for entry in known), schedule.max_failed)
+    gave_up = schedule.is_closed or n_failed >= schedule.max_failed
     capped = "cap of" in tree.finished
     _must(not bottom.left or gave_up or capped, f"{bottom.left} designs short, it ended with {tree.finished!r}")
     idle = _could_climb(tree)

@@ -8,14 +8,13 @@ from random import Random
 from genesys.errors import GenesysError
 from genesys.evolution import BookkeepingError, DesignState
 from genesys.evolution.events import (
-    DesignImplemented,
-    DesignProposed,
     Event,
     ProposalFailed,
     RunResumed,
     RunStarted,
     VerificationFailed,
     VerificationRecorded,
+    failed_in_a_row,
     n_failed_in_a_row,
 )
 from genesys.evolution.fitness import RelativeFitness
@@ -53,8 +52,7 @@ class Keeper:
         self._failure: GenesysError | None = None
         self._claims: dict[str, str] = {}
         self._in_hand: dict[str, None] = {}
-        self._dismissed: dict[str, Done] = {}
-        self._failed_in_a_row = n_failed_in_a_row(self._recent)
+        self._failed_in_a_row = n_failed_in_a_row(self._recent, schedule.max_failed)
         self._on_told, self._on_durable = on_told, on_durable
 
     # --- the books -----------------------------------------------------------------------------------------
@@ -64,7 +62,6 @@ class Keeper:
         accepted, reason = await self._record((event,), blobs)
         if accepted and isinstance(event, RunResumed):
             self._failed_in_a_row = 0
-            self._dismissed.clear()
         return Appended(accepted, reason)
 
     async def news(self, since: int) -> tuple[Event, ...]:
@@ -84,14 +81,6 @@ class Keeper:
 
     async def next_task(self, designer: str) -> Propose | Check | Wait | Done:
         self._forget(designer)
-        if designer not in self._dismissed:
-            task = await self._next_task(designer)
-            if not isinstance(task, Done):
-                return task
-            self._dismissed[designer] = task
-        return self._dismissed[designer]
-
-    async def _next_task(self, designer: str) -> Propose | Check | Wait | Done:
         tree = self.tree
         if tree.finished or tree.draining:
             return Done(tree.finished or tree.draining)
@@ -134,9 +123,9 @@ class Keeper:
     async def submit(self, submission: Submission) -> bool:
         first = submission.events[0]
         accepted, _ = await self._record(submission.events, submission.blobs)
-        last = submission.events[-1]
-        if accepted and not isinstance(last, DesignProposed):
-            self._failed_in_a_row = 0 if isinstance(last, DesignImplemented) else self._failed_in_a_row + 1
+        if accepted:
+            last, limit = submission.events[-1], self._schedule.max_failed
+            self._failed_in_a_row = failed_in_a_row(self._failed_in_a_row, last, limit)
         if isinstance(first, ProposalFailed):
             self._forget(first.designer)
         else:
