@@ -225,6 +225,7 @@ class _Reading:
 
 
 def session_of(task: SessionTask, parents: Sequence[UnitTree]) -> Session[SessionOutcome] | Session[LessonsOutcome]:
+    """The session that a task describes; the parents' programs stand in its order."""
     if task.operator == LESSONS:
         return lessons_session(task.evidence, common(task.bounds))
     return design_session(brief_of(task, parents))
@@ -257,6 +258,7 @@ def ended_as(
     work: DesignSession, task: SessionTask, parents: tuple[UnitTree, ...],
     conducted: Conducted[SessionOutcome | LessonsOutcome],
 ) -> Ended:  # fmt: skip
+    """What came of a session, as the books are told of it."""
     outcome = conducted.outcome
     said = {
         "log": [dict(entry) for entry in outcome.log],

@@ -10,6 +10,7 @@ from genesys.cli import (
     ablate,
     ablations,
     agents,
+    bench_agents,
     check,
     compare,
     data,
@@ -22,6 +23,7 @@ from genesys.cli import (
     leaderboard,
     operators,
     plan,
+    replay,
     runs,
     show,
     stop,
@@ -54,6 +56,8 @@ for verb in (
     explain,
     operators,
     agents,
+    replay,
+    bench_agents,
     tree,
     export,
     import_,
@@ -61,7 +65,7 @@ for verb in (
     stop,
     doctor,
 ):
-    app.command(name=verb.__name__.rpartition(".")[2].rstrip("_"))(verb.command)
+    app.command(name=verb.__name__.rpartition(".")[2].rstrip("_").replace("_", "-"))(verb.command)
 app.add_typer(data.app, name="data")
 
 

@@ -21,7 +21,7 @@ from genesys.roles.brief import Brief, SessionLimits
 
 _FILE = "session.json"
 _PROVIDERS_OF_SERVERS = ("openai/", "hosted_vllm/")
-_N_PARENTS = {"mutation": (1, 1), "crossover": (2, 5), "scratch": (0, 0)}
+N_PARENTS = {"mutation": (1, 1), "crossover": (2, 5), "scratch": (0, 0)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,9 @@ def new_assignment(
     Raises:
         ConfigError: No such mode or parent, or too few or too many for the mode.
     """
-    if mode not in _N_PARENTS:
-        raise ConfigError(f"Cannot design by {mode!r}: expected {', '.join(_N_PARENTS)}.{suggest(mode, _N_PARENTS)}")
-    least, most = _N_PARENTS[mode]
+    if mode not in N_PARENTS:
+        raise ConfigError(f"Cannot design by {mode!r}: expected {', '.join(N_PARENTS)}.{suggest(mode, N_PARENTS)}")
+    least, most = N_PARENTS[mode]
     if not least <= len(parents) <= most:
         expected = str(most) if least == most else f"{least} to {most}"
         raise ConfigError(
