@@ -42,7 +42,7 @@ PATIENCE_S = 3000.0
 MODES = ("mutation", "crossover", "scratch")
 SETTINGS = """
 seeds: [gpt, retnet]
-operators: {mutation: 0.3, crossover: 0.5, scratch: 0.2}
+operators: {mutation: 0.3, crossover: 0.4, scratch: 0.3, crossover_from: 2, scratch_from: 0}
 """
 LIMITS = (
     "  limits: {beam: 1, samples: 1, max_proposals: 3, max_searches: 1, max_turns: 2, max_attempts: 3, max_units: 8}\n"
