@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
+import msgspec
+
 from genesys.errors import ConfigError, FencedError
 from genesys.evolution.events import Event, event_from_json, event_to_json
 from genesys.storage.journal import BlobError, Entry, content_hash
@@ -127,7 +129,7 @@ class SqlJournal(ABC):
             n_whole = next(
                 (k for k, row in enumerate(rows) if row[0] != expected + k or not _is_whole(*row[2:])), len(rows)
             )
-            decoded = json.loads(f"[{','.join([row[2] for row in rows[:n_whole]])}]")  # a page at once: a third faster
+            decoded = _decode(f"[{','.join([row[2] for row in rows[:n_whole]])}]")  # a page at once: a third faster
             for (seq, at, _, _), data in zip(rows, decoded, strict=False):
                 yield Entry(seq, at, event_from_json(data))
             expected += n_whole
@@ -169,6 +171,14 @@ class SqlJournal(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+
+def _decode(text: str) -> Any:
+    """Plain data; msgspec reads a journal in half the time of `json`, but not the halves of surrogates that `json` writes."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
 
 
 def _crc(text: str) -> int:
