@@ -21,6 +21,7 @@ from genesys.llm.client import LiteLLMClient
 from genesys.llm.gateway import Gateway
 from genesys.llm.limits import paces
 from genesys.llm.prices import PriceList
+from genesys.llm.served import endpoint
 from genesys.llm.settings import AgentsConfig, ModelConfig
 from genesys.llm.spending import Totals
 from genesys.roles.brief import Brief, SessionOutcome
@@ -103,7 +104,7 @@ async def check_reach(agents: AgentsConfig) -> None:
                 f"set agents.caps.run."
             )
         _check_key(model)
-    await asyncio.gather(*(_check_endpoint(url) for url in {model.api_base for model in models} - {""}))
+    await asyncio.gather(*(_check_endpoint(endpoint(url)) for url in {model.api_base for model in models} - {""}))
 
 
 def _check_key(model: ModelConfig) -> None:

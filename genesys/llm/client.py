@@ -23,6 +23,7 @@ from genesys.errors import ConfigError
 from genesys.llm.calls import CallFailure, Usage
 from genesys.llm.prices import caches_on_request
 from genesys.llm.schema import Schema
+from genesys.llm.served import endpoint
 from genesys.llm.settings import ModelConfig
 from genesys.roles.prompt import Message
 
@@ -145,13 +146,20 @@ def _request(model: ModelConfig, timeout: float) -> dict[str, Any]:
         raise CallFailed("forbidden", f"The environment variable {model.api_key_env} is not set.")
     return {
         "model": model.name,
-        "api_base": model.api_base or None,
+        "api_base": _endpoint(model) or None,
         "api_key": key or (_NO_KEY if model.api_base else None),
         "timeout": timeout,
         "max_retries": 0,
         "num_retries": 0,
         "drop_params": True,
     }
+
+
+def _endpoint(model: ModelConfig) -> str:
+    try:
+        return endpoint(model.api_base)
+    except ConfigError as error:
+        raise CallFailed("unavailable", str(error)) from None
 
 
 def _messages(model: ModelConfig, messages: Sequence[Message], schema: Schema) -> list[dict[str, Any]]:

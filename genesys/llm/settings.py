@@ -18,7 +18,7 @@ class ModelConfig:
     Attributes:
         name: LiteLLM's name, such as `openai/gpt-5`, `anthropic/claude-opus-4`, `gemini/gemini-3-pro`, `hosted_vllm/NAME`.
         weight: How often it is drawn, relative to the role's other models.
-        api_base: Of an OpenAI-compatible server.
+        api_base: Of an OpenAI-compatible server; `served:NAME` for one that `genesys serve` keeps.
         api_key_env: Name of the environment variable that holds the key; the provider's usual one by default.
         structured: How answers are held to their form: by JSON schema, as any JSON object, or by asking for it alone.
         input_usd, cached_usd, output_usd: Dollars for a million tokens; LiteLLM's table by default.
