@@ -104,7 +104,8 @@ class Gateway:
         After one repair turn, or a failure that stays, the role's other models are asked, in an order drawn by weight.
 
         Args:
-            weights: Of models by role, in place of the configured ones.
+            weights: Of models by role, in place of the configured ones; a model that a role's do not name, since it came
+                later, counts nothing, so that draws stay as they were.
         """
         draw = Random(f"{seed} {session} {step} {ask.sample}")
         asking = _Asking(self, session, step, ask, draw.getrandbits(31))
@@ -298,16 +299,19 @@ class _Asking:
         return outcome
 
     def _mode(self, model: ModelConfig, n_lesser: int) -> Structured:
-        """The model's own mode; of `auto`, the one known to serve at its endpoint, or a lesser one after requests called bad."""
+        """The model's own mode; of `auto`, the one known to serve at its endpoint, or a lesser one after requests called bad.
+
+        Of the two the lesser, not their sum: others that were refused at the same time may have found it meanwhile.
+        """
         if model.structured != "auto":
             return model.structured
         known = self.gateway.modes.get((model.name, model.api_base), _MODES[0])
-        return _MODES[min(_MODES.index(known) + n_lesser, len(_MODES) - 1)]
+        return _MODES[max(_MODES.index(known), n_lesser)]
 
 
 def _drawn(models: Sequence[ModelConfig], weights: Mapping[str, float], draw: Random) -> list[ModelConfig]:
-    """All models in an order drawn by weight; those of weight 0 come last."""
-    left = [(model, max(weights.get(model.name, model.weight), 0.0)) for model in models]
+    """All models in an order drawn by the given weights, or by their own without any; those of weight 0 come last."""
+    left = [(model, max(weights.get(model.name, 0.0) if weights else model.weight, 0.0)) for model in models]
     order: list[ModelConfig] = []
     while left:
         shares = [weight for _, weight in left]

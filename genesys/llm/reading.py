@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 _START = re.compile(r'\{(?=\s*["}])')
-_COMMA = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|,(?=\s*[}\]])', re.DOTALL)
+_COMMA = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|,(?=\s*[}\]])', re.DOTALL)
 _MOST_TRIES = 1000
 _WORK = 8
 """Characters that may be parsed in vain for each one of the text, before the search is given up."""

@@ -158,6 +158,24 @@ async def test_a_lesser_mode_is_tried_where_schemas_are_refused_and_remembered()
     assert len(fixed.client.sent) == 1
 
 
+async def test_asks_that_are_refused_at_the_same_time_lower_the_mode_once() -> None:
+    hold = asyncio.Event()
+
+    async def refused_late() -> Any:
+        await hold.wait()
+        return CallFailed("bad-request", "json_schema?")
+
+    place = Place([refused_late, CallFailed("bad-request", "json_schema?"), GOOD], models=(A,))
+    late = asyncio.ensure_future(place.ask())
+    while not place.client.sent:
+        await asyncio.sleep(0)
+    await place.ask(step="2")
+    hold.set()
+    assert isinstance(await late, Answered)
+    modes = [sent.model.structured for sent in place.client.sent]
+    assert modes == ["json_schema", "json_schema", "json_object", "json_object"]
+
+
 async def test_a_bad_request_in_every_mode_changes_no_mode() -> None:
     place = Place([CallFailed("bad-request", "no")] * 3 + [GOOD], models=(A,))
     assert isinstance(await place.ask(), Refusal)
@@ -252,8 +270,18 @@ async def test_models_are_drawn_by_weight_and_the_same_for_a_seed() -> None:
         await other.ask(seed=seed)
     assert other.asked == place.asked
     turned = Place([GOOD], models=models)
-    await turned.ask(weights={"observer": {"openai/a": 0.0}})
+    await turned.ask(weights={"observer": {"openai/a": 0.0, "openai/b": 1.0}})
     assert turned.asked == ["openai/b"]
+
+
+async def test_a_model_that_came_later_changes_no_draws_of_a_session_with_weights() -> None:
+    weights = {"observer": {"openai/a": 2.0, "openai/b": 1.0}}
+    before = Place([GOOD])
+    after = Place([GOOD], models=(ModelConfig(name="openai/new", input_usd=1.0, output_usd=1.0), A, B))
+    for place in (before, after):
+        for seed in range(30):
+            await place.ask(seed=seed, weights=weights)
+    assert after.asked == before.asked and set(before.asked) == {"openai/a", "openai/b"}
 
 
 @pytest.mark.parametrize("n_steps", range(1, 12))

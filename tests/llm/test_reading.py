@@ -73,6 +73,7 @@ HOSTILE = {
     "braces": "{" * M,
     "keys": '{"' * (M // 2),
     "escapes": '{"' + '\\"' * (M // 2),
+    "escapes, and one of nothing": '\\"' * (M // 2) + "\\",
     "nested objects": '{"code":' * (M // 8),
     "nested lists": '{"code":' + "[" * M,
     "objects": "{}" * (M // 2),
