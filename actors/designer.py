@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,9 @@ import ray
 
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
-from actors.messages import CheckTask, DesignSession, Parent, ProposeTask, Submission
+from actors.messages import CheckTask, DesignSession, Parent, ProposeTask, Ref, Submission
 from genesys.checker import VerdictCache, check_request, is_sane, sketch_distance, unchecked
-from genesys.errors import INFRASTRUCTURE_CAUSES, JobFailed
+from genesys.errors import INFRASTRUCTURE_CAUSES, GenesysError, JobFailed
 from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, Event, ProposalFailed
 from genesys.evolution.operators import Proposal, design_name, propose
 from genesys.evolution.operators.mutation import edit_odds
@@ -29,7 +30,9 @@ from genesys.storage import content_hash
 from genesys.verification.checking import check_design
 
 if TYPE_CHECKING:
-    from actors.sessions import Sessions, SessionTools
+    from actors.sessions import Ended, Sessions, SessionTools
+
+log = logging.getLogger(__name__)
 
 CHECK_DEADLINE_S = 180.0
 MAX_DUPLICATES = 20
@@ -96,18 +99,27 @@ class Designer(Batched):
         assert self._sessions is not None, "sessions are handed out where language models are configured"
         ended = await self._sessions.conduct(work)
         account = self._objects.put(ended.account)
-        if ended.tree is None:
-            await self._tree.submit(Submission(events=(ended.event(),), account=account))
-            return
-        program = encode_program(ended.tree)
-        proposed = ended.proposed(
-            program=content_hash(program), name=design_name(ended.tree), steps=step_sizes(ended.tree, ended.parents)
-        )
-        outcome = await self._checked(ended.tree, ended.parents)
-        submission = Submission(events=(proposed, outcome), program=self._objects.put(program), account=account)
-        if not await self._tree.submit(submission):  # another designer was first with this design
-            failure = ended.failed("duplicate", "the design came to exist meanwhile", proposed.design)
+        failure = ended.event() if ended.tree is None else await self._submit_design(ended, ended.tree, account)
+        if failure is not None:
             await self._tree.submit(Submission(events=(failure,), account=account))
+
+    async def _submit_design(self, ended: Ended, tree: UnitTree, account: Ref) -> ProposalFailed | None:
+        """Check and submit a session's design; the session's failure where that cannot be."""
+        try:
+            program = encode_program(tree)
+            proposed = ended.proposed(
+                program=content_hash(program), name=design_name(tree), steps=step_sizes(tree, ended.parents)
+            )
+            outcome = await self._checked(tree, ended.parents)
+        except GenesysError:
+            raise
+        except Exception as error:  # a mistake of ours ends this session; a run has others
+            log.exception("%s ended by a mistake in Genesys", ended.work.session)
+            return ended.failed("bug", f"{type(error).__name__}: {error}")
+        submission = Submission(events=(proposed, outcome), program=self._objects.put(program), account=account)
+        if await self._tree.submit(submission):
+            return None
+        return ended.failed("duplicate", "the design came to exist meanwhile", proposed.design)
 
     async def _propose(self, task: ProposeTask) -> None:
         parents = [await self._read(parent) for parent in task.parents]

@@ -10,9 +10,9 @@ from pathlib import Path
 from random import Random
 
 import ray
-from ray.util.metrics import Gauge
 
 from actors.batching import Batched
+from actors.claims import Claims
 from actors.handles import Objects, RayObjects
 from actors.messages import (
     Appended,
@@ -28,6 +28,7 @@ from actors.messages import (
     Wait,
 )
 from actors.session_desk import Kind, SessionDesk, SessionSettings
+from actors.tree_metrics import TreeMetrics
 from genesys.errors import GenesysError, TransientError
 from genesys.evolution import BookkeepingError, DesignState, DesignView
 from genesys.evolution.events import (
@@ -103,13 +104,11 @@ class EvolutionTree(Batched):
         self._unwritten_blobs: list[bytes] = []
         self._writing = asyncio.Lock()
         self._failure: GenesysError | None = None
-        self._claims: dict[str, str] = {}  # design -> designer that works on it
-        self._forms = {record.normal_form: record.id for record in self._tree}  # those in the making, too
-        self._claimed_forms: dict[str, str] = {}  # by design
+        self._claims = Claims(self._tree)
         self._in_hand: set[str] = set()  # designers with a proposal in the making
         self._desk = SessionDesk(settings.sessions, self._tree)
         self._failed_in_a_row = n_failed_in_a_row(self._recent, settings.max_failed_proposals)
-        self._metrics = _TreeMetrics()
+        self._metrics = TreeMetrics()
 
     def __repr__(self) -> str:
         return "EvolutionTree"
@@ -159,7 +158,7 @@ class EvolutionTree(Batched):
             return Done(reason=tree.finished or tree.draining)
         unchecked = next((d for d in tree.in_state(DesignState.PROPOSED) if d not in self._claims), None)
         if unchecked is not None:
-            self._claims[unchecked] = designer
+            self._claims.take(unchecked, designer)
             return CheckTask(design=unchecked, name=tree.record(unchecked).name, program=await self.program(unchecked))
         limit, left_behind = self._limit(), self._desk.left_behind()
         if left_behind is not None and not isinstance(limit, Done):
@@ -192,7 +191,7 @@ class EvolutionTree(Batched):
             for s in DesignState
             if s not in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN)
         )
-        coming = len(self._in_hand.union(self._claims.values()).difference(tree.open_sessions))
+        coming = len(self._in_hand.union(self._claims.holders).difference(tree.open_sessions))
         if sane >= tree.ledger.account(bottom).quota:
             return Done(reason=f"the quota at {bottom} has all its designs")
         if self._failed_in_a_row >= self._settings.max_failed_proposals:
@@ -230,8 +229,7 @@ class EvolutionTree(Batched):
             designer=designer, operator=started.operator, session=started.session, cause="poison",
             reason=f"its designers died {POISON_AFTER} times before it ended",
         )  # fmt: skip
-        await self._record((failure,))
-        self._forget(started.session)
+        await self.submit(Submission(events=(failure,)))
         return Wait(reason=f"{started.session} was given up", seconds=0.0)
 
     def _take(self, session: str, designer: str) -> None:
@@ -272,16 +270,8 @@ class EvolutionTree(Batched):
         )
 
     async def claim(self, design: str, normal_form: str, designer: str) -> str:
-        """Give a design that is new to the run to a designer alone; else the id of the one that it is a duplicate of.
-
-        A session claims in its own name, so that whoever takes it up has what it claimed before.
-        """
-        same = self._forms.get(normal_form, design)
-        if same != design or design in self._tree.records or self._claims.get(design, designer) != designer:
-            return same
-        self._claims[design] = designer
-        self._forms[normal_form], self._claimed_forms[design] = design, normal_form
-        return ""
+        """Give a design that is new to the run to a designer, or a session, alone; see `Claims.claim`."""
+        return self._claims.claim(design, normal_form, designer)
 
     async def submit(self, submission: Submission) -> bool:
         """Take in a designer's outcome with the new program, if any; False when the books refuse it."""
@@ -293,16 +283,16 @@ class EvolutionTree(Batched):
             for event in submission.events
         )
         accepted, reason = await self._record(events, blobs)
+        holder = self._holder(first, accepted)
         if not accepted:
             log.info("a submission was refused: %s", reason)
-        elif isinstance(first, DesignProposed):
-            self._forms.setdefault(first.normal_form, first.design)
-        if accepted:
+        else:
+            if isinstance(first, DesignProposed):
+                self._claims.proposed(first.design, first.normal_form)
             limit = self._settings.max_failed_proposals
             self._failed_in_a_row = failed_in_a_row(self._failed_in_a_row, events[-1], limit)
-        self._forget(self._holder(first, accepted))
-        if accepted:
             self._forget(getattr(first, "session", ""))
+        self._forget(holder)
         return accepted
 
     def _holder(self, event: Event, accepted: bool) -> str:
@@ -311,22 +301,18 @@ class EvolutionTree(Batched):
             return self._desk.holder(session) if accepted else ""
         if isinstance(event, ProposalFailed):
             return event.designer
-        return self._claims.get(getattr(event, "design", ""), "")
+        return self._claims.holder(getattr(event, "design", ""))
 
     async def release(self, designer: str) -> None:
         """Free what a designer that died had claimed, in any of its slots."""
-        holders = {*self._in_hand, *self._claims.values(), *self._desk.holders}
+        holders = {*self._in_hand, *self._claims.holders, *self._desk.holders}
         for name in [name for name in holders if name == designer or name.startswith(f"{designer}.")]:
             self._forget(name)
 
     def _forget(self, designer: str) -> None:
         self._in_hand.discard(designer)
         self._desk.forget(designer)
-        for design in [design for design, holder in self._claims.items() if holder == designer]:
-            del self._claims[design]
-            form = self._claimed_forms.pop(design, "")
-            if design not in self._tree.records:
-                self._forms.pop(form, None)
+        self._claims.forget(designer)
 
     async def program(self, design: str) -> Ref:
         """A design's program by reference."""
@@ -403,24 +389,6 @@ class EvolutionTree(Batched):
             return False
         outcome = "committed" if isinstance(event, VerificationRecorded) else "failed"
         return any(run.lease == event.lease and run.outcome == outcome for run in self._tree.record(event.design).runs)
-
-
-class _TreeMetrics:
-    """Ray's custom metrics of a run; they show in the dashboard and to Prometheus."""
-
-    def __init__(self) -> None:
-        self._designs = Gauge("genesys_designs", "Designs by state", tag_keys=("state",))
-        self._quota = Gauge("genesys_quota", "Designs at a scale by what became of them", tag_keys=("scale", "what"))
-        self._best = Gauge("genesys_best_fitness", "Fitness of the design that leads", tag_keys=("scale",))
-
-    def show(self, status: RunStatus) -> None:
-        for state, n in status.states.items():
-            self._designs.set(n, tags={"state": state})
-        for scale in status.scales:
-            for what in ("quota", "running", "verified", "failed"):
-                self._quota.set(getattr(scale, what), tags={"scale": scale.name, "what": what})
-        if status.best_fitness is not None:
-            self._best.set(status.best_fitness.value, tags={"scale": status.best_scale})
 
 
 EvolutionTreeActor = ray.remote(EvolutionTree)

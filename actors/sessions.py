@@ -14,7 +14,6 @@ from actors.messages import DesignSession
 from genesys.agents.conductor import Conducted, Session, conduct
 from genesys.agents.retrieval import Bm25Retriever, Document, document_of, library_documents
 from genesys.agents.workbench import Workbench
-from genesys.errors import GenesysError
 from genesys.evolution.events import (
     LESSONS,
     DesignProposed,
@@ -144,16 +143,9 @@ class Sessions:
         except (KeyError, TypeError, ValueError) as error:  # of another version of Genesys
             task = SessionTask(session=work.session, operator=json.loads(blob)["operator"])
             reason = f"its task is of another version of Genesys: {error}"
-            return ended_as(work, task, parents, _without_design("stale", reason))
+            return ended_as(work, task, parents, _stale(reason))
         await self._reading.catch_up()
-        try:
-            conducted = await self._conducted(session, work, task)
-        except GenesysError:
-            raise
-        except Exception as error:  # a mistake of ours ends this session; a run has others
-            log.exception("%s ended by a mistake in Genesys", work.session)
-            conducted = _without_design("bug", f"{type(error).__name__}: {error}")
-        return ended_as(work, task, parents, conducted)
+        return ended_as(work, task, parents, await self._conducted(session, work, task))
 
     async def _conducted(
         self, session: Session[Any], work: DesignSession, task: SessionTask
@@ -248,9 +240,9 @@ def _read(program: bytes) -> UnitTree:
     return UnitTree.from_json(json.loads(program))
 
 
-def _without_design(cause: str, reason: str) -> Conducted[SessionOutcome | LessonsOutcome]:
+def _stale(reason: str) -> Conducted[SessionOutcome | LessonsOutcome]:
     """The end of a session that could not be conducted."""
-    outcome = SessionOutcome(tree=None, cause=cause, reason=reason)
+    outcome = SessionOutcome(tree=None, cause="stale", reason=reason)
     return Conducted(outcome=outcome, cost_nano=0, models={}, n_calls=0)
 
 

@@ -8,6 +8,7 @@ answers of language models are remembered by the treasury's own books of calls.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from genesys.agents.retrieval import Retriever
 from genesys.agents.workbench import Workbench
-from genesys.errors import Finding, TransientError
+from genesys.errors import Finding, GenesysError, TransientError
 from genesys.gau import UnitTree
 from genesys.llm.calls import Remembered, StaleError, Treasury
 from genesys.roles.brief import SessionOutcome
@@ -37,6 +38,8 @@ from genesys.roles.effects import (
     effect_hash,
 )
 from genesys.roles.prompt import Prompt
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _RETRY_AFTER_S = (0.5, 5.0)
@@ -71,7 +74,7 @@ class Conducted(Generic[T]):
 
     Attributes:
         outcome: The generator's own; a `SessionOutcome` with the cause `stale` where memory, or the books of calls that are
-            replayed, hold another session than this.
+            replayed, hold another session than this, and `bug` where a mistake of ours ended it.
         cost_nano: Of all calls on its way, those of an earlier attempt included; a call that was lost with its process is not.
         models: By role, the model that answered most.
         n_calls: Requests, repairs and failed ones included.
@@ -149,6 +152,11 @@ class _Conductor:
             return outcome
         except StaleError as stale:
             return SessionOutcome(tree=None, cause="stale", reason=str(stale))
+        except GenesysError:
+            raise
+        except Exception as error:  # a mistake of ours ends this session, whose cost counts; a run has others
+            log.exception("%s ended by a mistake in Genesys", self.session)
+            return SessionOutcome(tree=None, cause="bug", reason=f"{type(error).__name__}: {error}")
         finally:
             session.close()
 
