@@ -113,7 +113,7 @@ def _check_model(where: str, model: ModelConfig) -> None:
     for name in ("weight", "input_usd", "cached_usd", "output_usd", "timeout_s", "temperature"):
         if (value := getattr(model, name)) is not None:
             _require_number(f"{where}.{name}", value)
-    for name in ("max_tokens", "context_tokens", "requests_per_minute", "tokens_per_minute"):
+    for name in ("max_tokens", "context_tokens", "requests_per_minute", "tokens_per_minute", "timeout_s"):
         value = getattr(model, name)
         if value is not None and not value > 0:
             raise ConfigError(f"Cannot use {where}.{name} = {value}: expected a number above 0.")

@@ -23,6 +23,7 @@ N_DRAWS = 200
 EXPLORED = 0.1
 """Share of a role's draws that goes by the configured weights, whatever was earned."""
 
+_NO_FAULT_OF_A_MODEL = NO_FAULT_CAUSES | {"bug", "poison"}
 _PRIOR_SESSIONS = 2.0
 """Sessions as good as the role's mean that every arm is credited with."""
 
@@ -65,7 +66,8 @@ class Arm:
 def settled_sessions(tree: EvolutionTree) -> Iterator[Settled]:
     """Sessions whose worth the books tell: those without a design, and those whose design is rated or unsound.
 
-    Designs that wait for a verification are left out, and so are sessions that ended for want of money or were stale.
+    Designs that wait for a verification are left out, and so are sessions that ended through no fault of a model: for want
+    of money, stale, or by a mistake of ours.
     """
     for design in tree.authored:
         record = tree.record(design)
@@ -75,7 +77,7 @@ def settled_sessions(tree: EvolutionTree) -> Iterator[Settled]:
                 session=record.session, design=design, models=record.models, cost_usd=record.cost_usd, gain=gain
             )
     for event in tree.failed_sessions:
-        if event.cause not in NO_FAULT_CAUSES and event.operator != LESSONS:
+        if event.cause not in _NO_FAULT_OF_A_MODEL and event.operator != LESSONS:
             yield Settled(session=event.session, design="", models=event.models, cost_usd=event.cost_usd, gain=0.0)
 
 

@@ -18,8 +18,8 @@ def unit_deltas(folder: Path, design: str) -> dict[str, tuple[float, float, floa
     Args:
         folder: Holds one folder for each design that was ablated.
     """
-    found = sorted((folder / design[:16]).glob(f"*/{ABLATION_FILE}"), key=lambda path: path.stat().st_mtime)
     try:
+        found = sorted((folder / design[:16]).glob(f"*/{ABLATION_FILE}"), key=lambda path: path.stat().st_mtime)
         units = json.loads(found[-1].read_text(encoding="utf-8"))["units"] if found else []
         return dict(_deltas(units))
     except (OSError, ValueError, KeyError, TypeError):

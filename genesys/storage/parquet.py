@@ -93,9 +93,10 @@ def export_parquet(tree: EvolutionTree, journal: Journal, folder: Path) -> dict[
     steps = sorted({f"step_{name}" for record in tree for name in record.steps})
     odds = sorted({f"odds_{name}" for record in tree for name in record.odds})
     scores = _wide("score", [*(record.scores for record in tree), *(e.scores for e in tree.failed_sessions)])
-    models = _wide("model", [*(record.models for record in tree), *(e.models for e in tree.failed_sessions)])
+    made = _wide("model", [record.models for record in tree])
+    models = _wide("model", [e.models for e in (*tree, *tree.failed_sessions, *tree.lessons)])
     wide = {"runs": metrics, "designs": steps + odds + scores, "sessions": scores}
-    texts = {"designs": models, "sessions": models}
+    texts = {"designs": made, "sessions": models}
     rows = {  # the events first: reading them notes when things happened
         "events": books.events(journal), "designs": books.designs(), "runs": books.runs(), "metrics": books.metrics(),
         "leases": books.leases(), "findings": books.findings(), "sessions": books.sessions(),

@@ -69,7 +69,7 @@ def some_life() -> list[Event]:
     )
     apply(tree, made, events)
     apply(tree, failed, events)
-    apply(tree, LessonsWritten(session="session-2", text="- Gates [gated].", n_designs=3), events)
+    apply(tree, LessonsWritten(session="session-2", text="- Gates.", n_designs=3, models={"scribe": "s"}), events)
     apply(tree, LeaseGranted(lease=tree.last_lease + 1, design="last", scale="small", holder="v", n_tokens=9), events)
     return events
 
@@ -133,7 +133,7 @@ def test_sessions_are_there_with_their_ends(tables: Path) -> None:
         ("session-3", None, None, None),
     ]
     assert (found[0]["score_reviewer_rating"], found[1]["model_coder"], found[1]["cost_usd"]) == (4.5, "openai/a", 0.5)
-    assert found[3]["ended"] is None
+    assert found[2]["model_scribe"] == "s" and found[3]["ended"] is None
     (gated,) = [row for row in rows(tables, "designs") if row["session"]]
     assert (gated["title"], gated["model_coder"], gated["score_reviewer_rating"]) == ("Gates", "openai/a", 4.5)
 

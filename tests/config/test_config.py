@@ -172,6 +172,13 @@ def test_models_are_read_by_role_and_slots_follow_the_kinds() -> None:
     assert (RunConfig().designers.slots, RunConfig().designers.resolved_ahead) == (1, 3)
 
 
+def test_a_call_that_has_no_time_is_refused() -> None:
+    """Each would be booked in full, for nobody knows whether it is charged."""
+    agents = {"models": {"default": [{"name": "openai/a", "timeout_s": 0}]}}
+    with pytest.raises(ConfigError, match=r"timeout_s = 0\.0: expected a number above 0"):
+        config_from_mapping({"agents": agents})
+
+
 def test_a_run_s_own_record_is_read_back(tmp_path: Path) -> None:
     """What `genesys evolve` writes into a run's folder."""
     from cluster.evolve import _plain

@@ -56,6 +56,17 @@ def test_an_arm_s_gain_counts_failures_and_never_falls_below_nothing() -> None:
     assert arm.gain == pytest.approx(gain / 4) and arm.gain_per_usd == pytest.approx(gain / 8)
 
 
+def test_what_ended_through_no_fault_of_a_model_tells_nothing() -> None:
+    tree = seeded()
+    for cause in ("money", "stale", "bug", "poison"):
+        tree.apply(SessionStarted(session=cause, designer="d", operator="mutation", parents=("seed",), task="t"))
+        failure = ProposalFailed(
+            designer="d", operator="mutation", reason="", cause=cause, session=cause, models={"coder": "good"}
+        )
+        tree.apply(failure)
+    assert not arms(tree)
+
+
 def test_designs_that_wait_for_a_verification_tell_nothing_yet() -> None:
     tree = seeded()
     tree.apply(SessionStarted(session="s", designer="d", operator="mutation", parents=("seed",), task="t"))
