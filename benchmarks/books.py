@@ -5,7 +5,8 @@
 
 For each size a journal is written, opened by replay alone, and gone on with: a step is all that the books do for one more
 design, from its proposal to its last verification, and the choice of who is verified next. Goals of CPU time hold as
-they are, the one of durable appends is scaled by how fast the machine is at the time. `--plot` draws what a step costs against the number of designs, and measures nothing.
+they are, the one of durable appends is scaled by how fast the machine is at the time. `--plot` draws what a step costs
+against the number of designs, and measures nothing.
 """
 
 from __future__ import annotations
