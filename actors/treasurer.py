@@ -11,7 +11,7 @@ import ray
 
 from actors.batching import Batched
 from genesys.llm.book import CallBook, LocalTreasury
-from genesys.llm.calls import Call, CallFailure, Denied, Granted, Known, KnownFailure, Remembered, Usage
+from genesys.llm.calls import Call, CallEnd, Denied, Granted, Known, KnownFailure, Remembered, Usage
 from genesys.llm.limits import paces
 from genesys.llm.settings import AgentsConfig
 from genesys.llm.spending import Totals
@@ -51,7 +51,7 @@ class Treasurer(Batched):
     async def commit(self, token: int, response: Mapping[str, Any], usage: Usage, cost_nano: int) -> None:
         await self._treasury.commit(token, response, usage, cost_nano)
 
-    async def fail(self, token: int, cause: CallFailure, reason: str, retry_after_s: float = 0.0) -> None:
+    async def fail(self, token: int, cause: CallEnd, reason: str, retry_after_s: float = 0.0) -> None:
         await self._treasury.fail(token, cause, reason, retry_after_s)
 
     async def memory(self, session: str) -> tuple[Remembered, ...]:

@@ -3,7 +3,7 @@
     reserved ──> committed            answered: what it cost
         │  └───> failed               free
         │  └───> unknown              timeout: booked at its maximum, for nobody knows
-        └──────> lost                 its asker or its books died: booked at its maximum, may be asked again
+        └──────> lost                 its asker went away, or its books died: booked at its maximum, may be asked again
                  denied               a cap had no room: nothing was sent
 
 A lost call may still end as any of the first three, when its asker lived on. Ended is ended.
@@ -28,13 +28,14 @@ from genesys.errors import FencedError, GenesysError, TransientError
 from genesys.llm.book_tables import MINUTE_S, Mode, open_calls, pack, unpack
 from genesys.llm.calls import (
     Call,
-    CallFailure,
+    CallEnd,
     Denied,
     Granted,
     Known,
     KnownFailure,
     MoneyError,
     Remembered,
+    StaleError,
     Usage,
 )
 from genesys.llm.caps import MOST_NANO, Cap, Caps, denied, usd_text
@@ -117,13 +118,18 @@ class CallBook:
             yield
 
     def reserve(self, call: Call) -> Granted | Known | KnownFailure | Denied:
-        """Set aside the most that a call can cost, unless it ended before or a cap has no room for it."""
+        """Set aside the most that a call can cost, unless it ended before or a cap has no room for it.
+
+        Raises:
+            StaleError: Another call ended at this attempt of this step of the session.
+        """
         if not 0 <= call.max_nano <= MOST_NANO:
             raise MoneyError(f"Cannot reserve {call.max_nano} nano-dollars for a call: expected 0 to {MOST_NANO}.")
         with self.together():
             known = self.known(call.id)
             if known is not None:
                 return known
+            self._check_same(call)
             self._lose("id = ? AND state = 'reserved'", call.id)  # who asks again is not waiting for an answer
             now = self._clock()
             denial = self._denied(call, now)
@@ -154,9 +160,10 @@ class CallBook:
             log.error(message)
             raise MoneyError(message)
 
-    def fail(self, token: int, cause: CallFailure, reason: str) -> None:
-        """Book a call without an answer: at its maximum after a timeout, else free; nothing when it ended before."""
-        state, booked = ("unknown", "max_nano") if cause == "timeout" else ("failed", "0")
+    def fail(self, token: int, cause: CallEnd, reason: str) -> None:
+        """Book a call without an answer: at its maximum when it may be charged, else free; nothing when it ended before."""
+        kept = {"timeout": ("unknown", "max_nano"), "cancelled": ("lost", "max_nano")}
+        state, booked = kept.get(cause, ("failed", "0"))
         with self.together():
             self._end(
                 token, f"state = '{state}', booked_nano = {booked}, cause = ?, reason = ?", (cause, _clean(reason))
@@ -169,6 +176,19 @@ class CallBook:
             self._db.execute(
                 "INSERT OR IGNORE INTO memory VALUES (?, ?, ?, ?)",
                 (session, remembered.step, remembered.effect, packed),
+            )
+
+    def _check_same(self, call: Call) -> None:
+        """Refuse to ask a session's question anew in other words."""
+        row = self._db.execute(
+            "SELECT 1 FROM calls WHERE session = ? AND step = ? AND attempt = ? AND id <> ? "
+            "AND state IN ('committed', 'failed', 'unknown') LIMIT 1",
+            (call.session, call.step, call.attempt, call.id),
+        ).fetchone()
+        if row is not None:
+            raise StaleError(
+                f"Cannot take session {call.session!r} up again: at step {call.step} it asked something else before. It was "
+                f"begun with other models, another version of Genesys or another task; start a new one."
             )
 
     def _enter(self, call: Call, standing: tuple[Any, ...]) -> int:
@@ -322,9 +342,9 @@ class LocalTreasury:
         pace.give_back(n_tokens - usage.n_input - usage.n_output)
         await self._entered(partial(self.book.commit, token, response, usage, cost_nano))
 
-    async def fail(self, token: int, cause: CallFailure, reason: str, retry_after_s: float = 0.0) -> None:
+    async def fail(self, token: int, cause: CallEnd, reason: str, retry_after_s: float = 0.0) -> None:
         pace, n_tokens = self._in_flight.pop(token, (Pace(), 0))
-        pace.give_back(0 if cause == "timeout" else n_tokens)
+        pace.give_back(0 if cause in ("timeout", "cancelled") else n_tokens)
         pace.hold(retry_after_s)
         await self._entered(partial(self.book.fail, token, cause, reason))
 

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS calls (
     n_input INTEGER NOT NULL DEFAULT 0, n_output INTEGER NOT NULL DEFAULT 0, n_cached INTEGER NOT NULL DEFAULT 0,
     n_written INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS calls_by_id ON calls (id);
+CREATE INDEX IF NOT EXISTS calls_by_step ON calls (session, step, attempt);
 CREATE TABLE IF NOT EXISTS answers (token INTEGER PRIMARY KEY, response BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS memory (
     session TEXT NOT NULL, step TEXT NOT NULL, effect TEXT NOT NULL, result BLOB NOT NULL, PRIMARY KEY (session, step));

@@ -20,13 +20,18 @@ CallFailure = Literal["rate-limited", "unavailable", "timeout", "refused", "forb
 """`refused` for what was asked; `forbidden` for who asks: no key, no money with the provider, no such model. `timeout` and a
 broken connection leave open whether the provider charges, so that they stay booked in full; the others are certain to be free."""
 
+CallEnd = CallFailure | Literal["cancelled"]
+"""How a call ends without an answer; `cancelled` when its asker went away after it was sent. That says nothing of its model: it
+stays booked in full, and is asked again when its session is taken up."""
+
 
 class MoneyError(GenesysError, RuntimeError):
     """The books met what its callers must never do; whatever was really spent is booked nevertheless."""
 
 
 class StaleError(GenesysError, RuntimeError):
-    """A replay was asked for what was never recorded: the session is not the one of then. It ends as `stale`."""
+    """A session asks another question than it did at the same step before, or a replay what was never recorded: it is not
+    the session of then. It ends as `stale`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +127,18 @@ class Treasury(Protocol):
     """Keeps the books of calls; durable before it answers. One for a run, behind an actor; or in-process."""
 
     async def reserve(self, call: Call) -> Granted | Known | KnownFailure | Denied:
-        """Set aside the most that a call can cost, and a place in its model's rate limits."""
+        """Set aside the most that a call can cost, and a place in its model's rate limits.
+
+        Raises:
+            StaleError: At the same step and attempt, its session was told of another call.
+        """
         ...
 
     async def commit(self, token: int, response: Mapping[str, Any], usage: Usage, cost_nano: int) -> None:
         """Book what a call cost, with its answer. A token that ended before changes nothing."""
         ...
 
-    async def fail(self, token: int, cause: CallFailure, reason: str, retry_after_s: float = 0.0) -> None:
+    async def fail(self, token: int, cause: CallEnd, reason: str, retry_after_s: float = 0.0) -> None:
         """Book a call without an answer: in full when its cause leaves open whether it is charged, else free.
 
         `retry_after_s` holds back everybody's calls to its model.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from genesys.llm.book import CallBook
-from genesys.llm.calls import Call, CallFailure, Denied, Known, KnownFailure, Remembered, StaleError, Usage
+from genesys.llm.calls import Call, CallEnd, Denied, Known, KnownFailure, Remembered, StaleError, Usage
 
 
 class ReplayTreasury:
@@ -34,7 +34,7 @@ class ReplayTreasury:
     async def commit(self, token: int, response: Mapping[str, Any], usage: Usage, cost_nano: int) -> NoReturn:
         raise StaleError(f"Cannot commit call {token}: a replay grants none.")
 
-    async def fail(self, token: int, cause: CallFailure, reason: str, retry_after_s: float = 0.0) -> NoReturn:
+    async def fail(self, token: int, cause: CallEnd, reason: str, retry_after_s: float = 0.0) -> NoReturn:
         raise StaleError(f"Cannot fail call {token}: a replay grants none.")
 
     async def memory(self, session: str) -> tuple[Remembered, ...]:

@@ -57,7 +57,7 @@ class Failed:
 
 
 class Sender:
-    """Performs calls. A call that is cancelled on its way is booked as a `timeout`, before it is sent as `unavailable`."""
+    """Performs calls. One that is cancelled on its way stays booked in full, before it is sent it is free."""
 
     def __init__(self, treasury: Treasury, sleep: Sleep = asyncio.sleep) -> None:
         self._treasury = treasury
@@ -87,8 +87,13 @@ class Sender:
             retry_after_s = min(failure.retry_after_s, _LONGEST_WAIT_S)
             await self._book(self._treasury.fail(granted.token, failure.cause, failure.reason, retry_after_s))
             return _failed(call, failure.cause, failure.reason, retry_after_s=retry_after_s)
-        except BaseException:
-            await self._book(self._treasury.fail(granted.token, "timeout" if sent else "unavailable", "was cancelled"))
+        except asyncio.CancelledError:
+            await self._book(
+                self._treasury.fail(granted.token, "cancelled" if sent else "unavailable", "was cancelled")
+            )
+            raise
+        except BaseException as error:
+            await self._book(self._treasury.fail(granted.token, "timeout", type(error).__name__))
             raise
         usage = _plausible(call, said)
         cost_nano = call.max_nano if usage is None else price.cost(usage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
@@ -17,6 +18,7 @@ from genesys.llm.calls import (
     KnownFailure,
     MoneyError,
     Remembered,
+    StaleError,
     Treasury,
     Usage,
 )
@@ -33,9 +35,9 @@ class OpenTreasury(Protocol):
 
 
 def call(name: str = "a", max_nano: int = CENT, *, session: str = "s", role: str = "coder", model: str = "m") -> Call:
-    """A call that may cost a cent."""
+    """A call that may cost a cent, at a step of its own."""
     return Call(
-        id=name, session=session, step="1", attempt=0, role=role, purpose="answer", model=model, prompt_version="v1",
+        id=name, session=session, step=f"of {name}", attempt=0, role=role, purpose="answer", model=model, prompt_version="v1",
         schema="CoderTurn", seed=1 << 70, n_input_bound=100, n_output_bound=50, max_nano=max_nano,
     )  # fmt: skip
 
@@ -180,6 +182,36 @@ class TreasuryTestCase:
             assert first != second and isinstance(await treasury.reserve(call("b", 1)), Denied)
 
         opened(work, run=0.02)
+
+    def test_who_was_cancelled_may_ask_again_and_both_are_booked(self, opened: Callable[..., None]) -> None:
+        async def work(treasury: Treasury) -> None:
+            await treasury.fail(await granted(treasury, call()), "cancelled", "Ctrl-C")
+            assert isinstance(await treasury.reserve(call("b", CENT + 1)), Denied)
+            await treasury.commit(await granted(treasury, call()), {"text": "x"}, USAGE, 1)
+            assert isinstance(await treasury.reserve(call("b", CENT)), Denied)
+            assert await treasury.reserve(call()) == Known(response={"text": "x"}, usage=USAGE, cost_nano=1)
+
+        opened(work, run=0.02)
+
+    @pytest.mark.parametrize("cause", ["", "refused", "timeout"])
+    def test_a_session_asks_nothing_else_where_it_was_told_something(
+        self, opened: Callable[..., None], cause: Any
+    ) -> None:
+        other = replace(call(), id="in other words")
+
+        async def first(treasury: Treasury) -> None:
+            await treasury.fail(await granted(treasury, call()), "cancelled", "")
+            token = await granted(treasury, call())
+            await (treasury.fail(token, cause, "") if cause else treasury.commit(token, {}, USAGE, 1))
+
+        async def later(treasury: Treasury) -> None:
+            with pytest.raises(StaleError, match="asked something else before"):
+                await treasury.reserve(other)
+            for elsewhere in (replace(other, attempt=1), replace(other, step="2"), replace(other, session="t")):
+                assert isinstance(await treasury.reserve(replace(elsewhere, id=repr(elsewhere))), Granted)
+
+        opened(first)
+        opened(later)
 
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
     def test_the_answer_is_that_of_whoever_asked_last(

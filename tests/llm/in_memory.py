@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genesys.llm.calls import Call, CallFailure, Denied, Granted, Known, KnownFailure, Remembered, Usage
+from genesys.llm.calls import Call, CallEnd, Denied, Granted, Known, KnownFailure, Remembered, Usage
 from genesys.llm.client import CallFailed, Response, Vectors
 from genesys.llm.schema import Schema
 from genesys.llm.settings import ModelConfig
@@ -43,10 +43,11 @@ class Books:
         self._end(token, "committed", cost_nano)
         self.known[self.calls[token].id] = Known(response=response, usage=usage, cost_nano=cost_nano)
 
-    async def fail(self, token: int, cause: CallFailure, reason: str, retry_after_s: float = 0.0) -> None:
+    async def fail(self, token: int, cause: CallEnd, reason: str, retry_after_s: float = 0.0) -> None:
         self.held_s.append(retry_after_s)
-        self._end(token, cause, self.calls[token].max_nano if cause == "timeout" else 0)
-        self.known[self.calls[token].id] = KnownFailure(cause=cause, reason=reason)
+        self._end(token, cause, self.calls[token].max_nano if cause in ("timeout", "cancelled") else 0)
+        if cause != "cancelled":
+            self.known[self.calls[token].id] = KnownFailure(cause=cause, reason=reason)
 
     async def memory(self, session: str) -> tuple[Remembered, ...]:
         return ()
