@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.evolve import make_plan
+from cluster.planning import make_plan
 from genesys.config import RunConfig, load_config
 from genesys.config.agents import uses_models
 from genesys.errors import ConfigError, suggest
@@ -121,13 +121,14 @@ def results(trials: Sequence[Trial], budget: Mapping[str, float], scale: str | N
     Raises:
         ConfigError: None is there yet, or they cannot be compared.
     """
-    read = {(t.name, t.seed): (t, *_read(t.folder)) for t in trials if RunStore(t.folder).exists}
-    stick = yardstick([tree for _, tree, _ in read.values()], scale)
+    there = [(trial, *_read(trial.folder)) for trial in trials if RunStore(trial.folder).exists]
+    begun = [(trial, tree, events) for trial, tree, events in there if tree.run is not None]
+    stick = yardstick([tree for _, tree, _ in begun], scale)
     courses: dict[str, dict[int, Course]] = {}
-    for (name, seed), (trial, tree, events) in read.items():
+    for trial, tree, events in begun:
         price = trial.config.budget.usd_per_gpu_hour
         found = course(events, stick, lowest=tree.scales[0], usd_per_gpu_hour=price)
-        courses.setdefault(name, {})[seed] = found
+        courses.setdefault(trial.name, {})[trial.seed] = found
     every = [found for by_seed in courses.values() for found in by_seed.values()]
     amounts = equal_amounts(every, {BUDGETS[name]: amount for name, amount in budget.items()})
     return Results(

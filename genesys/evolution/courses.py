@@ -109,12 +109,15 @@ def yardstick(trees: Sequence[EvolutionTree], scale: str | None = None) -> Yards
     chosen = scale or scales[0]
     if chosen not in scales:
         raise ConfigError(f"Cannot compare at scale {chosen!r}: expected {', '.join(scales)}.")
-    for tree in trees:
-        runs = tree.record(tree.reference).committed(chosen) if tree.reference in tree.records else ()
-        if runs:
-            metrics = tuple(run.metrics for run in runs)
-            return Yardstick(scale=chosen, rule=tree.rule, reference=metrics, frame=tree.ratings.frame(chosen))
-    return Yardstick(scale=chosen, rule=trees[0].rule, reference=(), frame=trees[0].ratings.frame(chosen))
+    first = next((tree for tree in trees if _reference(tree, chosen)), trees[0])
+    return Yardstick(
+        scale=chosen, rule=first.rule, reference=_reference(first, chosen), frame=first.ratings.frame(chosen)
+    )
+
+
+def _reference(tree: EvolutionTree, scale: str) -> tuple[Metrics, ...]:
+    runs = tree.record(tree.reference).committed(scale) if tree.reference in tree.records else ()
+    return tuple(run.metrics for run in runs)
 
 
 def _require_alike(trees: Sequence[EvolutionTree]) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import cluster.evolve
 from cluster.ablations import Trial, plan_trials, results, results_to_json, run_trials, under_budget
+from cluster.planning import make_plan
 from genesys.cli import app
 from genesys.cli.ablations import read_budget
 from genesys.config import RunConfig, config_from_mapping, load_config
@@ -67,7 +68,7 @@ def test_an_interrupted_list_goes_on(tmp_path: Path) -> None:
         if folder == trials[1].folder:
             folder.mkdir()
             with closing(RunStore(folder).journal()) as journal:
-                plan = cluster.evolve.make_plan(config, RunStore(folder))
+                plan = make_plan(config, RunStore(folder))
                 journal.append([plan.started], expected_seq=0)
             raise KeyboardInterrupt
         evolve_in_process(config, folder, **options)
@@ -77,6 +78,10 @@ def test_an_interrupted_list_goes_on(tmp_path: Path) -> None:
     assert [arm.name for arm in results(trials, {}).arms] == ["rules_only", "random"], (
         "those there are compare at any time"
     )
+    (tmp_path / "random-0" / "journal.sqlite").rename(tmp_path / "begun")
+    RunStore(tmp_path / "random-0").journal().close()  # a kill before the first event
+    assert [arm.name for arm in results(trials, {}).arms] == ["rules_only"]
+    (tmp_path / "begun").rename(tmp_path / "random-0" / "journal.sqlite")
     said: list[tuple[str, str]] = []
     run_trials(trials, evolve_in_process, lambda trial, how: said.append((trial.name, how)))
     assert said == [("rules_only", "is there"), ("random", "goes on")]
