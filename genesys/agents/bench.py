@@ -121,9 +121,9 @@ class Result:
 
 def read_results(folder: Path) -> list[Result]:
     """Results in the order in which they came; a line that was cut off by a crash is left out."""
+    known = {f.name for f in fields(Result)}
     path = folder / RESULTS_FILE
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    known = {f.name for f in fields(Result)}
     return [Result(**{k: v for k, v in json.loads(line).items() if k in known}) for line in lines]
 
 
@@ -167,7 +167,8 @@ class Bench:
         workbench: Workbench,
         seed: int = 0,
     ) -> None:
-        self.results = read_results(folder)
+        self.results, file = read_results(folder), folder / RESULTS_FILE
+        self._n_bytes = file.read_bytes().rfind(b"\n") + 1 if file.exists() else 0
         self.stopped = ""  # why no further case is begun
         self._folder, self._bounds, self._workbench, self._seed = folder, common(bounds), workbench, seed
         self._treasury, self._models = treasury, models
@@ -256,8 +257,9 @@ class Bench:
 
     def _keep(self, result: Result) -> None:
         self.results.append(result)
-        with (self._folder / RESULTS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
+        with (self._folder / RESULTS_FILE).open("ab") as file:
+            file.truncate(self._n_bytes)  # without a line that was cut off by a crash
+            self._n_bytes += file.write(json.dumps(asdict(result)).encode() + b"\n")
 
 
 def _session(

@@ -162,8 +162,9 @@ def _settle(folder: Path, agents: AgentsConfig, scales: Sequence[Scale], problem
                 f"Cannot go on in {str(folder)!r}: it was begun with other {what}; expected the same, so that results can "
                 f"be compared. Name another folder with --out."
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    if now != before or not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(now, indent=1), encoding="utf-8")
 
 
 async def _bench(
