@@ -122,7 +122,7 @@ class LiteLLMClient:
             async with asyncio.timeout(timeout):  # LiteLLM's own counts anew with each piece of an answer
                 return _response(await litellm.acompletion(**request))
         except Exception as error:
-            raise _failure(error) from None
+            raise _failure(error, model.api_key_env) from None
 
     async def embed(self, model: ModelConfig, texts: Sequence[str], *, timeout: float) -> Vectors:
         litellm = await _loaded()
@@ -133,7 +133,7 @@ class LiteLLMClient:
             rows = sorted(answer.data, key=lambda row: row["index"])
             return Vectors(vectors=tuple(array("f", row["embedding"]) for row in rows), usage=_usage(answer))
         except Exception as error:
-            raise _failure(error) from None
+            raise _failure(error, model.api_key_env) from None
 
     async def close(self) -> None:
         """Close the connections that LiteLLM keeps for this event loop."""
@@ -213,19 +213,19 @@ def _clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _failure(error: Exception) -> CallFailed:
+def _failure(error: Exception, api_key_env: str = "") -> CallFailed:
     """What became of a request, from LiteLLM's exception; whatever is not sure to be free is a `timeout`."""
     import aiohttp
     import litellm
     import openai
 
-    reason = _without_keys(str(error).removeprefix("litellm."))
+    reason = _without_keys(str(error).removeprefix("litellm."), api_key_env)
     chain = list(_chain(error))
     if any(type(link) is openai.OpenAIError for link in chain):  # no credentials
         return CallFailed("forbidden", reason)
     if not _was_answered(chain):
         late = isinstance(error, TimeoutError)
-        root = "in time" if late else _without_keys(f"{type(chain[-1]).__name__}: {chain[-1]}")
+        root = "in time" if late else _without_keys(f"{type(chain[-1]).__name__}: {chain[-1]}", api_key_env)
         if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
             return CallFailed("unavailable", f"No connection came about ({root}).")
         return CallFailed("timeout", f"No answer came that can be read ({root}).")
@@ -261,10 +261,10 @@ def _was_answered(chain: Sequence[BaseException]) -> bool:
     return 400 <= own < 500 or any(isinstance(getattr(link, "status_code", None), int) for link in told)
 
 
-def _without_keys(text: str) -> str:
+def _without_keys(text: str, api_key_env: str) -> str:
     """On one line, and without the keys that a provider may quote."""
     for name, value in os.environ.items():
-        if name.endswith(("_KEY", "_TOKEN", "_SECRET")) and len(value) >= 8:
+        if (name == api_key_env or name.endswith(("_KEY", "_TOKEN", "_SECRET"))) and len(value) >= 8:
             text = text.replace(value, f"[{name}]")
     return " ".join(text.split())
 

@@ -253,6 +253,13 @@ async def test_a_providers_key_goes_to_no_other_server(
     assert server.asked[1][1]["Authorization"] == f"Bearer {SECRET}" and SECRET not in json.dumps(server.asked[1][0])
 
 
+async def test_a_key_of_any_name_is_not_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PASS", SECRET)
+    server.says(401, error={"message": f"Incorrect API key {SECRET}"})
+    with pytest.raises(CallFailed, match=r"Incorrect API key \[MY_PASS\]"):
+        await send(replace(server.model(), api_key_env="MY_PASS"))
+
+
 async def test_a_key_that_is_missing_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CallFailed, match="variable MY_KEY is not set") as caught:
