@@ -26,7 +26,7 @@ from actors.verifier import Data, VerifierActor, VerifierSettings
 from benchmarks._calibration import speed
 from benchmarks._report import Report
 from cluster.driver import Driver
-from cluster.evolve import make_plan
+from cluster.planning import make_plan
 from cluster.session import ray_session
 from cluster.spawn import Spawned, spawn_scheduler, spawn_tree
 from genesys.config import RunConfig

@@ -7,16 +7,13 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import yaml
 
 from actors.budget_scheduler import SchedulerSettings
-from actors.designer import encode_program
 from actors.evolution_tree import TreeSettings
 from actors.handles import RayObjects
 from actors.messages import Submission
@@ -25,6 +22,7 @@ from actors.sessions import SessionTools
 from actors.treasurer import TreasurerSettings
 from actors.verifier import VerifierSettings, pack_shards
 from cluster.driver import Driver, Snapshot
+from cluster.planning import Plan, make_plan, plain
 from cluster.session import Session, ray_session, require_cards, require_shared_folder
 from cluster.spawn import (
     cache_folder,
@@ -35,14 +33,12 @@ from cluster.spawn import (
     spawn_tree,
     spawn_verifier,
 )
+from genesys.agents.alone import check_reach
 from genesys.agents.briefing import bounds
-from genesys.config import DesignersConfig, RunConfig, load_design, strategy
-from genesys.config.agents import ROLES, models_of, require_run_cap, uses_models
+from genesys.config import DesignersConfig, RunConfig
+from genesys.config.agents import ROLES, models_of, uses_models
 from genesys.errors import ConfigError
-from genesys.evolution import EvolutionTree
 from genesys.evolution.events import (
-    DesignImplemented,
-    DesignProposed,
     LeaseGranted,
     LeaseRefunded,
     RunResumed,
@@ -50,16 +46,11 @@ from genesys.evolution.events import (
     VerificationFailed,
     VerificationRecorded,
 )
-from genesys.evolution.fitness import resolve_fitness
 from genesys.evolution.operators import Focus
 from genesys.evolution.operators.mutation import EDITS
-from genesys.evolution.promotion import PromotionStrategy, resolve_promotion
-from genesys.evolution.selection import SelectionStrategy, resolve_selection, select_safely
+from genesys.evolution.promotion import PromotionStrategy
+from genesys.evolution.selection import SelectionStrategy
 from genesys.evolution.status import RunStatus
-from genesys.gau import UnitTree
-from genesys.gau.library import SEED_NAMES
-from genesys.gau.normal_form import normal_form
-from genesys.ladder import Ladder
 from genesys.ladder.budget import Caps
 from genesys.llm.calls import CALLS_FILE
 from genesys.llm.prices import PriceList
@@ -91,21 +82,23 @@ def evolve(
         selection, promotion: Strategy objects that replace the configured ones.
 
     Raises:
-        ConfigError: The configuration cannot be run here, or not in the cage that it demands; nothing was started.
+        ConfigError: The configuration cannot be run here, or not in the cage that it demands, or its language models are out of
+            reach; nothing was started.
         TransientError: The cluster could not keep the run alive; the run can be resumed.
     """
     store = RunStore(run_folder)
     _check_folder(store, resume)
     store.require_place(config.storage.journal)
     make_plan(config, store, selection, promotion)  # mistakes come out before the corpus is prepared
-    check_prices(config)
+    if uses_models(config.designers.kinds):
+        asyncio.run(check_reach(config.agents))
     asyncio.run(open_cage(config.sandbox.require))
     shards = prepare_shards(config.corpus, cache_folder(), tokenizer=config.tokenizer)
     plan = make_plan(config, store, selection, promotion, data_hash=shards.hash)
     before = _look_back(store, plan.started) if resume else None
     store.root.mkdir(parents=True, exist_ok=True)
     store.take_place(config.storage.journal)
-    store.config_path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False), encoding="utf-8")
+    store.config_path.write_text(yaml.safe_dump(plain(asdict(config)), sort_keys=False), encoding="utf-8")
     (store.root / STOP_FILE).unlink(missing_ok=True)
     n_cpus = config.verifiers.n * config.verifiers.threads + config.designers.n + SERVICE_CPUS
     try:
@@ -117,67 +110,6 @@ def evolve(
     finally:
         with contextlib.suppress(OSError):  # no control groups here
             sweep()  # Ray ends actors with all below them: their cages had no time to remove their groups
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A configuration with everything it names looked up."""
-
-    config: RunConfig
-    ladder: Ladder
-    store: RunStore
-    selection: SelectionStrategy
-    promotion: PromotionStrategy
-    started: RunStarted
-    seeds: tuple[DesignProposed, ...]
-    programs: tuple[bytes, ...]
-
-
-def make_plan(
-    config: RunConfig,
-    store: RunStore,
-    selection: SelectionStrategy | None = None,
-    promotion: PromotionStrategy | None = None,
-    *,
-    data_hash: str = "",
-) -> Plan:
-    """Look up what a configuration names, and try its selection strategy.
-
-    Raises:
-        ConfigError: Something is not there or does not fit.
-    """
-    designs = _starting_designs(config)
-    ladder = config.resolved_ladder()
-    programs = tuple(map(encode_program, designs.values()))
-    configured, promoting = config.selection_with_rates(), strategy(config.promotion)
-    plan = Plan(
-        config=config,
-        ladder=ladder,
-        store=store,
-        selection=resolve_selection(selection or configured.name, configured.options if selection is None else None),
-        promotion=resolve_promotion(promotion or promoting.name, promoting.options if promotion is None else None),
-        started=RunStarted(
-            run=store.root.name,
-            scales=ladder.names,
-            quotas=ladder.quotas,
-            costs=tuple(float(scale.n_tokens) for scale in ladder.scales),
-            reference=designs[config.reference].design_id if config.reference else "",
-            config=_plain(
-                asdict(config)
-                | {"data_hash": data_hash, "scales": [asdict(scale) for scale in ladder.scales]}
-                | {"replicate_quotas": config.replicate_quotas()}
-                | ({"promotion": _recorded(promotion)} if promotion is not None else {})
-                | {"caps": config.budget.caps().to_json(), "run_costs": _costs_json(config)}
-            ),
-        ),
-        seeds=tuple(
-            _proposed(name, *both)
-            for name, both in zip(designs, zip(designs.values(), programs, strict=True), strict=True)
-        ),
-        programs=programs,
-    )
-    _try_selection(plan.selection, plan.started, plan.seeds)
-    return plan
 
 
 async def _drive(
@@ -291,14 +223,6 @@ async def _open_treasury(config: RunConfig, store: RunStore) -> SessionTools:
     return SessionTools(agents=agents, prices=await treasurer.prices(), treasury=treasurer)
 
 
-def check_prices(config: RunConfig) -> None:
-    """Refuse models whose price nobody knows, and a run without a cap whose models cost anything."""
-    if uses_models(config.designers.kinds):
-        prices = PriceList.of(config.agents)
-        if not prices.is_free and config.agents.caps.run is None:
-            require_run_cap(next(iter(prices.to_json())))
-
-
 def _check_folder(store: RunStore, resume: bool) -> None:
     if resume and not store.exists:
         raise ConfigError(f"Cannot resume {str(store.root)!r}: there is no run. Start it without --resume.")
@@ -343,19 +267,6 @@ def _resumed(before: Caps, now: Caps) -> str:
     return f"resumed with other caps: {', '.join(said)}" if said else "resumed"
 
 
-def _recorded(promotion: PromotionStrategy) -> dict[str, Any]:
-    """A strategy object as a configuration would name it, for whoever reads the run later."""
-    kind = type(promotion)
-    names: list[str] = [f.name for f in fields(promotion)] if is_dataclass(promotion) else []
-    options = {name: getattr(promotion, name) for name in names}
-    plain = {name: value for name, value in options.items() if isinstance(value, int | float | str | None)}
-    return {"name": f"{kind.__module__}:{kind.__qualname__}", "options": plain}
-
-
-def _costs_json(config: RunConfig) -> dict[str, dict[str, float]]:
-    return {s: {"n_tokens": c.n_tokens, "gpu_seconds": c.gpu_seconds} for s, c in config.run_costs().items()}
-
-
 def _check_same_run(store: RunStore, first: RunStarted, started: RunStarted) -> None:
     """Refuse to go on with a run under another ladder, corpus or reference: its results could not be compared."""
     now = json.loads(json.dumps(started.config))
@@ -387,56 +298,6 @@ def _check_same_run(store: RunStore, first: RunStarted, started: RunStarted) -> 
         )
 
 
-def _starting_designs(config: RunConfig) -> dict[str, UnitTree]:
-    """The seeds, and the user's own, by name."""
-    designs = {name: load_design(name) for name in config.seeds}
-    for path in config.designs:
-        tree = load_design(path)
-        if tree.open_slots():
-            raise ConfigError(
-                f"Cannot start from design {path!r}: open slots {', '.join(tree.open_slots())}. Fill them."
-            )
-        name = Path(path).stem
-        if name in designs or name in SEED_NAMES:
-            raise ConfigError(
-                f"Cannot start from design {path!r}: a design called {name!r} is there already. Rename the file."
-            )
-        designs[name] = tree
-    if config.reference and config.reference not in designs:
-        designs = {config.reference: load_design(config.reference)} | designs
-    return designs
-
-
-def _proposed(name: str, tree: UnitTree, program: bytes) -> DesignProposed:
-    return DesignProposed(
-        design=tree.design_id,
-        name=name,
-        program=content_hash(program),
-        operator="seed" if name in SEED_NAMES else "given",
-        parts=tuple(unit.name for unit in tree.units()),
-        is_seed=name in SEED_NAMES,
-        normal_form=normal_form(tree),
-    )
-
-
-def _try_selection(strategy: SelectionStrategy, started: RunStarted, seeds: tuple[DesignProposed, ...]) -> None:
-    """Ask a strategy once about the seeds, so that one that answers nonsense is refused before anything runs.
-
-    Raises:
-        ConfigError: It raised, or its answer cannot be acted on.
-    """
-    tree = EvolutionTree(resolve_fitness())
-    tree.apply(started)
-    for seed in seeds:
-        tree.apply(seed)
-        tree.apply(DesignImplemented(design=seed.design))
-    _, failure = select_safely(strategy, tree.population(), Random(0))
-    if failure is not None:
-        raise ConfigError(
-            f"Cannot use selection strategy {failure.strategy!r}: asked about the seeds, {failure.reason.rstrip('.')}."
-        )
-
-
 def _namespace(root: Path) -> str:
     """A Ray namespace of the run's own: two users of a cluster may both have a quickstart-1."""
     return f"{root.name}-{content_hash(str(root).encode())[:8]}"
@@ -448,9 +309,3 @@ def _names(kind: str, n: int) -> tuple[str, ...]:
 
 def _stop_request(root: Path) -> str:
     return "asked to stop" if (root / STOP_FILE).exists() else ""
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

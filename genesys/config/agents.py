@@ -131,14 +131,10 @@ def _check_caps(agents: AgentsConfig) -> None:
         )
     priced = [m.name for models in agents.models.values() for m in models if _has_price(m)]
     if priced and caps.run is None:
-        require_run_cap(priced[0])
-
-
-def require_run_cap(model: str) -> None:
-    """Say that a model which costs money needs a cap."""
-    raise ConfigError(
-        f"Cannot ask {model!r} without a cap: it costs money. Set agents.caps.run to the most that this run may spend, in USD."
-    )
+        raise ConfigError(
+            f"Cannot ask {priced[0]!r} without a cap: it costs money. Set agents.caps.run to the most that this run may spend, "
+            "in USD."
+        )
 
 
 def _each_cap(agents: AgentsConfig) -> Iterator[tuple[str, float | None]]:

@@ -14,7 +14,8 @@ from actors.evolution_tree import EvolutionTree, TreeSettings
 from actors.messages import Done, Submission, Wait
 from actors.sessions import SessionTools
 from actors.verifier import Data, Verifier, VerifierSettings
-from cluster.evolve import focus_of, make_plan, session_settings
+from cluster.evolve import focus_of, session_settings
+from cluster.planning import make_plan
 from genesys.config import RunConfig
 from genesys.llm.book import CallBook, LocalTreasury
 from genesys.llm.calls import CALLS_FILE

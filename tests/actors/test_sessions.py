@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actors.messages import DesignSession, Done, ProposeTask, Wait
-from cluster.evolve import check_prices
+from cluster.evolve import evolve
 from genesys.config import RunConfig, config_from_mapping
 from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree
@@ -236,11 +236,17 @@ def test_a_task_of_another_version_ends_as_stale_and_a_mistake_of_ours_ends_one_
     asyncio.run(work())
 
 
-def test_a_run_whose_models_cost_money_does_not_start_without_a_cap(tmp_path: Path) -> None:
-    unpriced = {"designers": {"kinds": {"llm": 1}}, "agents": {"models": {"default": [{"name": "openai/gpt-5.1"}]}}}
-    with pytest.raises(ConfigError, match=r"Cannot ask 'openai/gpt-5\.1' without a cap"):
-        check_prices(config_from_mapping(unpriced))
-    unpriced["agents"]["models"]["default"][0]["name"] = "openai/nobody-s"  # type: ignore[index]
-    with pytest.raises(ConfigError, match="Cannot price 'openai/nobody-s'"):
-        check_prices(config_from_mapping(unpriced))
-    check_prices(RunConfig())
+def test_a_run_whose_models_are_out_of_reach_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end after many failed sessions, with its corpus prepared for nothing."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def refused(model: dict[str, Any], **agents: Any) -> str:
+        settings = {"designers": {"kinds": {"llm": 1}}, "agents": {"models": {"default": [model]}, **agents}}
+        with pytest.raises(ConfigError) as error:
+            evolve(config_from_mapping(settings), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return str(error.value)
+
+    assert "no cap is set" in refused({"name": "openai/gpt-5.1"})
+    assert "Cannot price 'openai/nobody-s'" in refused({"name": "openai/nobody-s"})
+    assert "no key is set" in refused({"name": "openai/gpt-5.1"}, caps={"run": 1})

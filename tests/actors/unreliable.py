@@ -29,7 +29,8 @@ from actors.sessions import SessionTools
 from actors.treasurer import Treasurer, TreasurerSettings
 from actors.verifier import Data, Verifier, VerifierSettings
 from cluster.driver import Driver
-from cluster.evolve import make_plan, session_settings
+from cluster.evolve import session_settings
+from cluster.planning import make_plan
 from genesys.config import RunConfig
 from genesys.errors import TransientError
 from genesys.evolution.events import Event, RunResumed

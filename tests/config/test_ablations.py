@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.evolve import focus_of, make_plan
+from cluster.evolve import focus_of
+from cluster.planning import make_plan
 from genesys.config import RunConfig, config_from_mapping, load_config
 from genesys.config.layering import lay_over, read_layered
 from genesys.errors import ConfigError

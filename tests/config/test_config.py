@@ -181,12 +181,12 @@ def test_a_call_that_has_no_time_is_refused() -> None:
 
 def test_a_run_s_own_record_is_read_back(tmp_path: Path) -> None:
     """What `genesys evolve` writes into a run's folder."""
-    from cluster.evolve import _plain
+    from cluster.planning import plain
 
     agents = {"models": {"default": [{"name": "openai/a", "api_key_env": "MY_KEY"}]}, "caps": {"run": 5}}
     config = config_from_mapping({"designers": {"kinds": {"hybrid": 1}}, "agents": agents})
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(_plain(asdict(config))), encoding="utf-8")
+    path.write_text(yaml.safe_dump(plain(asdict(config))), encoding="utf-8")
     assert load_config(path) == config
 
 

@@ -17,7 +17,7 @@ import ray
 from ray.cluster_utils import Cluster
 from actors.evolution_tree import TreeSettings
 from actors.verifier import Data, VerifierSettings
-from cluster.evolve import make_plan
+from cluster.planning import make_plan
 from cluster.spawn import spawn_tree, spawn_verifier
 from genesys.config import RunConfig, VerifiersConfig
 from genesys.storage import RunStore

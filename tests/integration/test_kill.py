@@ -23,7 +23,7 @@ from actors.handles import MemberHandle, RayObjects, ServiceHandle, TreeHandle
 from actors.messages import Submission
 from actors.verifier import Data, VerifierActor, VerifierSettings
 from cluster.driver import Driver
-from cluster.evolve import make_plan
+from cluster.planning import make_plan
 from cluster.spawn import Spawned, spawn_scheduler, spawn_tree
 from genesys.config import RunConfig
 from genesys.storage import RunStore
