@@ -217,15 +217,14 @@ class CallBook:
     # --- caps ----------------------------------------------------------------------------------------------
 
     def _denied(self, call: Call, now: float) -> Denied | None:
-        """The first cap that a call would pass, if any. What is free passes none."""
-        if call.max_nano:
-            for cap, name, limit in self._caps.of(call):
-                left = limit - self._booked(cap, name, now)
-                if call.max_nano > left:
-                    return replace(
-                        denied(call, cap, limit, left), may_pass=call.max_nano <= left + self._on_the_way(cap, name)
-                    )
-        return None
+        """The first cap that a call would pass, if any; one for which waiting is in vain goes before. What is free passes none."""
+        found: list[Denied] = []
+        for cap, name, limit in self._caps.of(call) if call.max_nano else ():
+            left = limit - self._booked(cap, name, now)
+            if call.max_nano > left:
+                may_pass = call.max_nano <= left + self._on_the_way(cap, name)
+                found.append(replace(denied(call, cap, limit, left), may_pass=may_pass))
+        return min(found, key=lambda denial: denial.may_pass, default=None)
 
     def _booked(self, cap: Cap, name: str, now: float) -> int:
         """What counts against a cap, reservations included."""

@@ -135,6 +135,17 @@ class TreasuryTestCase:
 
         opened(work, **caps)
 
+    def test_nobody_waits_for_one_cap_while_another_is_full_for_good(self, opened: Callable[..., None]) -> None:
+        async def work(treasury: Treasury) -> None:
+            await treasury.commit(await granted(treasury, call("spent", session="t")), {}, USAGE, CENT * 8 // 10)
+            await granted(treasury, call("on its way", CENT // 2))
+            waits = await treasury.reserve(call("b", CENT * 6 // 10))
+            assert isinstance(waits, Denied) and (waits.cap, waits.may_pass) == ("session", True)
+            never = await treasury.reserve(call("c", CENT * 3 // 4))
+            assert isinstance(never, Denied) and (never.cap, never.may_pass) == ("run", False)
+
+        opened(work, session=0.01, run=0.015)
+
     def test_what_a_call_did_not_cost_may_be_spent(self, opened: Callable[..., None]) -> None:
         async def work(treasury: Treasury) -> None:
             token = await granted(treasury, call())
