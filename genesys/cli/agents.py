@@ -16,6 +16,7 @@ from genesys.cli._output import AsJson, Folded, counted, fitted_table, make_cons
 if TYPE_CHECKING:
     from genesys.api import Run
     from genesys.evolution.tree import EvolutionTree
+    from genesys.llm.settings import AgentsConfig
 
 N_SHOWN = 12  # sessions, the latest
 
@@ -48,7 +49,7 @@ def agents_report(run: Run, scale: str | None = None) -> dict[str, Any]:
     from genesys.evolution.arms import arms
     from genesys.evolution.calibration import calibrate
 
-    tree, agents = run.tree, run.config.agents
+    tree, agents = run.tree, _agents(run)
     return {
         "run": run.name,
         "cap_usd": agents.caps.run,
@@ -63,6 +64,18 @@ def agents_report(run: Run, scale: str | None = None) -> dict[str, Any]:
             for lessons in tree.lessons
         ],
     }
+
+
+def _agents(run: Run) -> AgentsConfig:
+    """What the run goes by now: who takes it up again may have raised a cap."""
+    from genesys.config import config_from_mapping
+    from genesys.config.layering import read_layered
+    from genesys.errors import ConfigError
+
+    try:
+        return config_from_mapping(read_layered(run.store.config_path)).agents
+    except ConfigError:  # it is not there, or of another version
+        return run.config.agents
 
 
 def _spent(run: Run) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
+from cluster.planning import plain
 from genesys.cli import app
 from genesys.config import RunConfig
 from genesys.llm.book import CallBook
 from genesys.llm.calls import CALLS_FILE
+from genesys.storage import RunStore
 from tests.actors.in_process import World, run_world
 from tests.actors.scripted_client import ScriptedClient
 from tests.actors.test_sessions import books, config
@@ -70,6 +74,15 @@ def test_a_run_of_rules_says_so(tmp_path: Path) -> None:
     shown = show(world.folder)
     assert shown.output.startswith("No session of language models was started in this run.")
     assert "there is no such run" not in shown.output and shown.exit_code == 0
+
+
+def test_the_cap_is_the_one_that_the_run_was_last_taken_up_with(world: World) -> None:
+    path = RunStore(world.folder).config_path
+    path.write_text(yaml.safe_dump(plain(asdict(config({"llm": 1}, caps={"run": 70})))), encoding="utf-8")
+    assert "of 70.00 USD" in show(world.folder).output
+    path.write_text("nonsense: 1", encoding="utf-8")
+    assert "of 50.00 USD" in show(world.folder).output
+    path.unlink()
 
 
 def test_an_unknown_scale_is_named(world: World) -> None:
