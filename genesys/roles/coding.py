@@ -53,7 +53,7 @@ def _tool(work: Work, task: Task, turn: CoderTurn) -> Generator[Effect, Any, str
             if tree is None:
                 return findings_text(findings)
             if turn.action == "profile":
-                return shorten((yield Profile(tree=tree)), TOOL_TOKENS)
+                return fenced("profile", "cage", shorten((yield Profile(tree=tree)), TOOL_TOKENS))
             findings = yield from verdict(work, tree, task.place.path)
             return f"The checks say:\n{findings_text(findings)}"
         case "search":

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
-_FENCE = re.compile(r"</?retrieved\b", re.IGNORECASE)
+_FENCE = re.compile(r"<\s{0,9}/?\s{0,9}retrieved\b", re.IGNORECASE)  # with blanks, too: a model reads over them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,9 @@ def fenced(source: str, name: str, text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """A text in which nothing opens or closes a fence."""
-    return _FENCE.sub(lambda match: match.group().replace("<", "&lt;"), text)
+    """A text in which nothing opens or closes a fence, without the lone surrogates that no request can hold."""
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return _FENCE.sub(lambda match: match.group().replace("<", "&lt;"), whole)
 
 
 def _fill(template: str, fields: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from genesys.roles.account import Account
 from genesys.roles.answers import ProposerTurn, ReviewerTurn
 from genesys.roles.brief import Attempt, Brief
 from genesys.roles.effects import Ask, Effect, Passage, Refusal, Role, Search, Source, Tell
+from genesys.roles.grafting import most_units
 from genesys.roles.planting import planted
 from genesys.roles.prompt import Prompt, render
 from genesys.roles.wording import (
@@ -130,8 +131,8 @@ class _Stage:
     # --- proposing ---------------------------------------------------------------------------------------------
 
     def opening(self) -> Prompt:
-        task = {"task": TASKS[self.brief.operator], "n_searches": str(self.n_searches)}
-        return render("proposer", self.fields | task, self.common)
+        task = f"{TASKS[self.brief.operator]} A finished tree has at most {most_units(self.brief)} units."
+        return render("proposer", self.fields | {"task": task, "n_searches": str(self.n_searches)}, self.common)
 
     def feedback(self) -> str:
         return (

@@ -179,7 +179,7 @@ def _measured_text(measured: Measured) -> str:
 def findings_text(findings: Iterable[Finding], most: int = 12) -> str:
     """What the checker says, errors first, one finding on a line."""
     ordered = sorted(findings, key=lambda finding: finding.severity != "error")
-    lines = [f"- {f.severity} at {place_name(f.path)} {line(str(f), 700)}" for f in ordered[:most]]
+    lines = [f"- {line(f'{f.severity} at {place_name(f.path)} {f}', 760)}" for f in ordered[:most]]
     if len(ordered) > most:
         lines.append(f"- and {len(ordered) - most} more")
     return "\n".join(lines) or "None."
