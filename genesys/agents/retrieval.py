@@ -140,12 +140,15 @@ def library_documents() -> tuple[Document, ...]:
 
 
 def document_of(known: Known) -> Document:
-    """A design or a failure of the run as it may be found: by its title and abstract."""
+    """A design or a failure of the run as it may be found: by its title and abstract.
+
+    What came of it is told of failures alone, which those who may not know any results do not search.
+    """
     failed = known.outcome in _FAILURES
-    told = (f"Outcome: {known.outcome}." if known.outcome else "", f"Cause: {known.cause}" if known.cause else "")
+    note = " ".join(filter(None, (f"Outcome: {known.outcome}.", f"Cause: {known.cause}" if known.cause else "")))
     return Document(
         source="failure" if failed else "design", name=known.design, title=known.title or known.name,
-        text=known.abstract, note=" ".join(filter(None, told)),
+        text=known.abstract, note=note if failed else "",
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from genesys.errors import INFRASTRUCTURE_CAUSES, Finding, JobFailed
 from genesys.gau import UnitTree
 from genesys.ladder import Scale
 from genesys.roles.effects import Check, Checked
+from genesys.roles.wording import line
 from genesys.sandbox import CHECK_MODULES, Cage, Policy
 from genesys.verification.checking import check_design
 
@@ -45,6 +46,8 @@ _COSTS = {
     "flops_growth": ("FLOPs added with the length L grow", "as L^{:.2f}"),
     "ops_per_position": ("operators for each further position", "{:.2f}"),
 }
+
+_SIZE = ("n_params", "d_model", "n_blocks", "error")
 
 
 class Workbench:
@@ -78,8 +81,7 @@ class Workbench:
             report = await self._report(check.tree, _CHECK_DEADLINE_S, stages=stages, partial=partial, behaviour=not partial)  # fmt: skip
         except JobFailed as failure:
             return Checked(findings=(unchecked(check.tree, failure),))
-        findings = tuple(Finding(**finding) for finding in report["findings"])
-        return Checked(findings=findings, report=report if check.depth == "full" else {})
+        return Checked(findings=_findings(report), report=report if check.depth == "full" else {})
 
     async def probe(self, tree: UnitTree) -> float | None:
         """The loss after a short training over a blind guess's; None where it could not be trained."""
@@ -141,15 +143,32 @@ def _static(tree: UnitTree, *, partial: bool) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if not (partial and finding.rule == "open-slot"))
 
 
+def _findings(report: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Those of a report, which the design's own code may have forged: names that no finding has are passed over."""
+    known = Finding.__dataclass_fields__.keys()
+    return tuple(Finding(**{name: f[name] for name in known & f.keys()}) for f in report["findings"])
+
+
+def _figure(claim: Any) -> float | None:
+    """A number that came from a cage, if it is one."""
+    try:
+        return float(claim) if isinstance(claim, int | float) else None
+    except OverflowError:
+        return None
+
+
 def _profile_lines(report: Mapping[str, Any], bottom: Scale) -> list[str]:
     lines = []
-    if size := report["sizes"].get(bottom.name):
+    size = report["sizes"].get(bottom.name)
+    figures = [_figure(size.get(name)) if isinstance(size, dict) else None for name in _SIZE]
+    if None not in figures:
+        n_params, width, n_blocks, error = figures
         lines.append(
-            f"- at scale {bottom.name}: {size['n_params']:,} parameters, width {size['d_model']}, "
-            f"{size['n_blocks']} blocks; {size['error']:.1%} off the target of {bottom.target_block_params:,} in the blocks"
+            f"- at scale {bottom.name}: {n_params:,.0f} parameters, width {width:.0f}, {n_blocks:.0f} blocks; {error:.1%} off "
+            f"the target of {bottom.target_block_params:,} in the blocks"
         )
     for name, (what, form) in _COSTS.items():
-        if isinstance(value := report["measures"].get(name), int | float):
+        if (value := _figure(report["measures"].get(name))) is not None:
             lines.append(f"- {what}: {form.format(value)}")
     loss, reference = (report["measures"].get(f"{of}text_loss") for of in ("", "reference_"))
     if isinstance(loss, float) and isinstance(reference, float):
@@ -157,5 +176,5 @@ def _profile_lines(report: Mapping[str, Any], bottom: Scale) -> list[str]:
             f"- loss after {SHORT_TRAINING.n_steps} steps on text: {loss:.2f} nats, the reference's {reference:.2f}"
         )
     if not is_sane(report):
-        lines += [f"- {finding}" for finding in report["findings"] if finding["severity"] == "error"]
+        lines += [f"- {line(str(f), 700)}" for f in _findings(report) if f.severity == "error"]
     return lines

@@ -107,3 +107,11 @@ def test_a_past_proposal_is_found_by_its_title_and_abstract() -> None:
     (found,) = search([document_of(known)], searchable(known.title, known.abstract))
     assert (found.source, found.name, found.similarity) == ("failure", "d1", 1.0)
     assert "it looks ahead" in found.text
+
+
+def test_what_came_of_a_design_is_told_of_failures_alone() -> None:
+    known = Known(
+        design="d1", name="n", title="Fading sums", abstract="Fades.", outcome="verified", cause="beat its parent"
+    )
+    document = document_of(known)
+    assert (document.source, document.text, document.note) == ("design", "Fades.", "")

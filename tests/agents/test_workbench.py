@@ -112,7 +112,7 @@ def test_a_profile_says_what_a_design_costs(at_the_bench: Any) -> None:
     assert "FLOPs of a training step: 1.00 times the reference's" in text
     broken = MEAN.replace("nn.Linear(d, d)", "nn.Lineer(d, d)") % 3
     text = at_the_bench(lambda bench: bench.profile(GPT.graft("mixer", UnitTree(parse_unit(broken)))))
-    assert "shape-error" in text and "Lineer" in text
+    assert "- [shape-error] Mean" in text and "Lineer" in text and "{" not in text
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,31 @@ def test_a_job_that_fails_is_a_value(cause: FailureCause) -> None:
 def test_a_job_that_was_killed_is_tried_once_more() -> None:
     assert with_cage(FailingCage("killed", 1), lambda b: b.check(Check(tree=GPT))).is_sane
     assert not with_cage(FailingCage("timeout", 1), lambda b: b.check(Check(tree=GPT))).is_sane
+
+
+class ForgingCage(NullCage):
+    """Generated code answered in the checker's place: a report on this design that holds what no checker writes."""
+
+    def __init__(self, **forged: Any) -> None:
+        super().__init__()
+        self.forged = forged
+
+    async def run(self, entry: str, request: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+        return await super().run(entry, request, policy) | self.forged
+
+
+def test_a_forged_report_ends_no_session() -> None:
+    finding = dict.fromkeys(("rule", "unit", "path", "measured", "required", "hint", "more"), "x") | {
+        "severity": "error"
+    }
+    cage = ForgingCage(findings=[finding])
+    assert rules(with_cage(cage, lambda b: b.check(Check(tree=GPT)))) == {"x"}
+    assert with_cage(cage, lambda b: b.profile(GPT)).endswith("- [x] x: measured x; required x. x")
+    for size in ({"n_params": "many"}, ["x"], dict.fromkeys(("n_params", "d_model", "n_blocks", "error"), 10**400)):
+        measures = {"flops_ratio": 10**400, "text_loss": "low"}
+        cage = ForgingCage(sizes={"cpu-1": size}, measures=measures, findings=[finding])
+        assert with_cage(cage, lambda b: b.profile(GPT)) == "- [x] x: measured x; required x. x"
+        assert with_cage(cage, lambda b: b.probe(GPT)) is None
 
 
 def test_a_verdict_is_kept_where_the_designer_looks_for_it(tmp_path: Path) -> None:
