@@ -130,10 +130,12 @@ class EvolutionTree(Batched):
 
     async def news(self, since: int) -> tuple[Event, ...]:
         """The events after the first `since`, at most 50 at a time."""
+        self._require_journal()
         return tuple(self._recent[since : since + NEWS_PER_CALL])
 
     async def status(self) -> RunStatus:
         """Where the run stands; also refreshes the dashboard's metrics."""
+        self._require_journal()
         status = run_status(self._tree)
         self._metrics.show(status)
         return status
@@ -152,6 +154,7 @@ class EvolutionTree(Batched):
 
     async def next_task(self, designer: str) -> DesignerTask:
         """What a designer should do next. Whoever is told that all is done is told so for good, until the run is resumed."""
+        self._require_journal()
         self._forget(designer)  # who asks has nothing in hand; if it was given something, the answer was lost
         tree = self._tree
         if tree.finished or tree.draining:
@@ -359,8 +362,7 @@ class EvolutionTree(Batched):
         target = self._tree.n_events
         while len(self._recent) < target:
             async with self._writing:
-                if self._failure is not None:
-                    raise self._failure
+                self._require_journal()
                 if len(self._recent) >= target:
                     return  # an earlier caller's write took it along; the next one waits for a fuller batch
                 batch, blobs = tuple(self._unwritten), tuple(self._unwritten_blobs)
@@ -375,6 +377,11 @@ class EvolutionTree(Batched):
                 if n >= self._next_snapshot and not self._unwritten:
                     self._next_snapshot = n + max(SNAPSHOT_EVERY, n // 2)  # each costs what the whole run holds
                     self._save_snapshot(n)
+
+    def _require_journal(self) -> None:
+        """Raise what parted memory and journal, if they have: whoever only waits must hear of it, too."""
+        if self._failure is not None:
+            raise self._failure
 
     def _save_snapshot(self, n_events: int) -> None:
         """Spare a restart the replay. The events suffice, so that a failure (no room, too large) ends nothing."""

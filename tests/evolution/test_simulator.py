@@ -58,6 +58,10 @@ def test_a_run_that_gave_up_stands_by_it(number: int) -> None:
     assert simulate(random_schedule(number)).reason == "no design is left that could spend a quota"
 
 
+def test_a_driver_that_waits_for_what_was_never_written_ends() -> None:
+    assert simulate(random_schedule(70_083_188)).reason == "no design is left that could spend a quota"
+
+
 def test_giving_up_stands_until_the_run_is_taken_up_again() -> None:
     failed = ProposalFailed(designer="d", operator="mutation", reason="")
     sane = DesignImplemented(design="a")

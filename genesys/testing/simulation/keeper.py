@@ -65,6 +65,7 @@ class Keeper:
         return Appended(accepted, reason)
 
     async def news(self, since: int) -> tuple[Event, ...]:
+        self._require_journal()
         return tuple(self._recent[since : since + NEWS_PER_CALL])
 
     async def start(self, started: RunStarted, given: tuple[Submission, ...]) -> None:
@@ -80,6 +81,7 @@ class Keeper:
     # --- designers -----------------------------------------------------------------------------------------
 
     async def next_task(self, designer: str) -> Propose | Check | Wait | Done:
+        self._require_journal()
         self._forget(designer)
         tree = self.tree
         if tree.finished or tree.draining:
@@ -167,8 +169,7 @@ class Keeper:
         target = self.tree.n_events
         while len(self._recent) < target:
             async with self._writing:
-                if self._failure is not None:
-                    raise self._failure
+                self._require_journal()
                 if len(self._recent) >= target:
                     return
                 batch, blobs = tuple(self._unwritten), tuple(self._unwritten_blobs)
@@ -180,6 +181,10 @@ class Keeper:
                 if every and len(self._recent) // every != before // every and not self._unwritten:
                     self._journal.save_snapshot(len(self._recent), self.tree.to_snapshot())
                 self._on_durable()
+
+    def _require_journal(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     async def _write(self, batch: tuple[Event, ...], blobs: tuple[bytes, ...]) -> None:
         try:
