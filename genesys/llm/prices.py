@@ -76,10 +76,6 @@ class PriceList:
             )
         return self.prices[model]
 
-    @property
-    def is_free(self) -> bool:
-        return not any(price.input or price.output for price in self.prices.values())
-
     def to_json(self) -> dict[str, Any]:
         return {name: asdict(price) for name, price in sorted(self.prices.items())}
 
