@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -19,7 +18,8 @@ from genesys.cli._output import AsJson, Folded, counted, fitted_table, make_cons
 from genesys.errors import ConfigError, TransientError, suggest
 
 if TYPE_CHECKING:
-    from genesys.agents.bench import Bench, BenchFlow, Problem, Result
+    from genesys.agents.bench import Bench, Case, Problem
+    from genesys.agents.bench_results import BenchFlow, Result
     from genesys.ladder import Scale
     from genesys.llm.settings import AgentsConfig
 
@@ -50,20 +50,25 @@ def command(
     Interrupt it safely with Ctrl-C, and go on by naming its folder in --out: no answer is paid for again.
     """
     from genesys.agents.alone import check_reach
+    from genesys.agents.bench import spread
+    from genesys.agents.bench_results import FLOWS
+    from genesys.cli._problems import cases_of, read_problems
 
     entry = {"api_base": api_base, "api_key_env": api_key_env, "input_usd": input_usd, "output_usd": output_usd}
     agents, scales = _read_config(config, model or [], entry, cap_usd, ladder)
     models = compared(agents, config if not model else None)
-    chosen = read_problems(problems)
-    flows = [_flow(name) for name in dict.fromkeys(flow or ("direct", "units", "beam"))]
+    posed = read_problems(problems)
+    cases = cases_of(
+        spread(posed, n or len(posed)), list(models), [_flow(name) for name in dict.fromkeys(flow or FLOWS)]
+    )
     asyncio.run(check_reach(agents))
     folder = out or Path("runs") / "bench-agents" / time.strftime("%Y%m%d-%H%M%S")
-    _settle(folder, agents, scales, chosen)
+    _settle(folder, agents, scales, posed)
     console = make_console(stderr=as_json)
     console.print(f"Results in {folder}", highlight=False)
     again = f"Go on with the same command and --out {folder}"
     try:
-        bench = asyncio.run(_bench(folder, agents, models, scales, chosen, n, flows, at_once, console))
+        bench = asyncio.run(_bench(folder, agents, models, scales, cases, at_once, console))
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; what was answered is kept. {again}", markup=False)
         sys.exit(_EXIT_INTERRUPTED)
@@ -74,41 +79,6 @@ def command(
     if bench.stopped:
         console.print(f"Stopped: {bench.stopped}\n{again}", markup=False, highlight=False)
         sys.exit(_EXIT_STOPPED)
-
-
-def read_problems(file: Path | None = None) -> list[Problem]:
-    """Problems of a YAML file, ours by default.
-
-    Raises:
-        ConfigError: No such file, or it holds no problems; two of one name, or more or fewer parents than the mode takes.
-    """
-    from importlib.resources import files
-
-    import yaml
-
-    from genesys.agents.bench import Problem
-    from genesys.cli._assignment import N_PARENTS
-    from genesys.config.reader import read
-
-    try:
-        text = (file or files("genesys.agents") / "problems.yaml").read_text(encoding="utf-8")
-        data: Any = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"Cannot read problems from {str(file)!r}: {' '.join(str(error).split())}.") from None
-    if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
-        raise ConfigError(f"Cannot read problems from {str(file)!r}: expected a list of mappings with name, mode, title and ask.")  # fmt: skip
-    found = [read(Problem, entry, f"problems[{i}]") for i, entry in enumerate(data)]
-    (name, count), *_ = Counter(problem.name for problem in found).most_common(1)
-    if count > 1:
-        raise ConfigError(f"Cannot use problem {name!r}: {count} have that name; expected one. Rename the others.")
-    for problem in found:
-        least, most = N_PARENTS[problem.mode]
-        if not least <= len(problem.parents) <= most:
-            raise ConfigError(
-                f"Cannot use problem {problem.name!r}: a {problem.mode} of {len(problem.parents)} parents; expected "
-                f"{least if least == most else f'{least} to {most}'}."
-            )
-    return found
 
 
 def compared(agents: AgentsConfig, config: Path | None) -> dict[str, AgentsConfig]:
@@ -133,7 +103,7 @@ def _read_config(
 
 
 def _flow(name: str) -> BenchFlow:
-    from genesys.agents.bench import FLOWS
+    from genesys.agents.bench_results import FLOWS
 
     for flow in FLOWS:
         if flow == name:
@@ -169,13 +139,12 @@ def _settle(folder: Path, agents: AgentsConfig, scales: Sequence[Scale], problem
 
 async def _bench(
     folder: Path, agents: AgentsConfig, models: Mapping[str, AgentsConfig], scales: tuple[Scale, ...],
-    problems: Sequence[Problem], n: int | None, flows: Sequence[BenchFlow], n_at_once: int, console: Any,
+    cases: Sequence[Case], n_at_once: int, console: Any,
 ) -> Bench:  # fmt: skip
     from genesys.agents import BENCH_MODULES, Workbench, bounds
-    from genesys.agents.bench import Bench, Case, spread
+    from genesys.agents.bench import Bench
     from genesys.api import VOCAB_SIZE
     from genesys.checker import VerdictCache
-    from genesys.config import load_design
     from genesys.llm.book import CallBook, LocalTreasury
     from genesys.llm.calls import CALLS_FILE
     from genesys.llm.client import LiteLLMClient
@@ -183,16 +152,6 @@ async def _bench(
     from genesys.llm.prices import PriceList
     from genesys.sandbox import ForkCage
 
-    chosen = [
-        (problem, tuple(map(load_design, problem.parents)))
-        for problem in (spread(problems, n) if n else problems)
-    ]  # fmt: skip
-    cases = [
-        Case(problem=problem, parents=parents, flow=flow, model=model)
-        for problem, parents in chosen
-        for model in models
-        for flow in flows
-    ]
     with closing(CallBook(folder / CALLS_FILE, agents.caps, PriceList.of(agents).to_json())) as book:
         client = LiteLLMClient()
         async with ForkCage(preload=BENCH_MODULES) as cage:
@@ -224,7 +183,7 @@ class _Progress:
 
 
 def _report(bench: Bench, folder: Path, *, as_json: bool) -> None:
-    from genesys.agents.bench import rates
+    from genesys.agents.bench_results import rates
 
     found = rates(bench.results)
     if as_json:

@@ -14,20 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesys.agents import bounds
-from genesys.agents.bench import (
-    FLOWS,
-    RESULTS_FILE,
-    Bench,
-    Case,
-    Problem,
-    Result,
-    limits_of,
-    rates,
-    read_results,
-    spread,
-)
+from genesys.agents.bench import Bench, Case, Problem, limits_of, spread
+from genesys.agents.bench_results import FLOWS, RESULTS_FILE, Result, rates, read_results
 from genesys.agents.workbench import Workbench
-from genesys.cli.bench_agents import compared, read_problems
+from genesys.cli._problems import cases_of, read_problems
+from genesys.cli.bench_agents import compared
 from genesys.config import load_design
 from genesys.ladder import LADDERS
 from genesys.llm.book import CallBook, LocalTreasury
@@ -47,12 +38,7 @@ LIMITS = SessionLimits(max_attempts=2, max_turns=1)
 
 
 def cases(n: int = 3, models: tuple[str, ...] = (MODEL.name,)) -> list[Case]:
-    return [
-        Case(problem=problem, parents=tuple(map(load_design, problem.parents)), flow=flow, model=model)
-        for problem in spread(PROBLEMS, n)
-        for model in models
-        for flow in FLOWS
-    ]
+    return cases_of(spread(PROBLEMS, n), models, FLOWS)
 
 
 class _Run:
@@ -97,14 +83,10 @@ class _Run:
 def test_our_problems_can_be_posed() -> None:
     assert len(PROBLEMS) == 100 == len({problem.title for problem in PROBLEMS})
     for problem in PROBLEMS:
-        parents = [load_design(parent) for parent in problem.parents]
         assert len(problem.title) <= 120 and 150 <= len(problem.ask) <= 2000, problem.name
         assert problem.new_units >= (problem.mode != "crossover")
-        if problem.mode == "mutation":
-            places = {path or "(root)": subtree for path, subtree in parents[0].walk()}
-            assert problem.target in places, f"{problem.name}: no place {problem.target} in {problem.parents[0]}"
-        else:
-            assert not problem.target
+        assert bool(problem.target) == (problem.mode == "mutation")
+    assert len(cases_of(PROBLEMS, ["one", "two"], FLOWS)) == 600, "parents and places exist"
 
 
 @given(st.integers(1, 300))

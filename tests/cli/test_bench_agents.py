@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from genesys.agents.bench import FLOWS, read_results
+from genesys.agents.bench_results import FLOWS, read_results
 from genesys.cli import app
 from genesys.errors import ConfigError
 from genesys.testing.scripted_model import Script, ScriptedModel
@@ -47,6 +47,12 @@ def problem(**said: object) -> dict[str, object]:
         ([problem(), problem()], MODEL, "Cannot use problem 'a': 2 have that name"),
         ([problem(mode="crossover", parents=["gpt"])], MODEL, "a crossover of 1 parents; expected 2 to 5"),
         ([problem(aks="x")], MODEL, r"problems\[0\].aks.*Did you mean 'ask'"),
+        ([problem(mode="mutation", parents=["gpd"])], MODEL, "Cannot find design 'gpd'"),
+        (
+            [problem(mode="mutation", parents=["gpt"], target="mixer")],
+            MODEL,
+            "gpt has no place 'mixer'.*Did you mean 'mixer'",
+        ),
         ([problem(mode="mutate")], MODEL, "expected one of mutation, crossover, scratch"),
     ],
 )
