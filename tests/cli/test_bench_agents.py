@@ -49,9 +49,9 @@ def problem(**said: object) -> dict[str, object]:
         ([problem(aks="x")], MODEL, r"problems\[0\].aks.*Did you mean 'ask'"),
         ([problem(mode="mutation", parents=["gpd"])], MODEL, "Cannot find design 'gpd'"),
         (
-            [problem(mode="mutation", parents=["gpt"], target="mixer")],
+            [problem(mode="mutation", parents=["gpt"], target="mixxer")],
             MODEL,
-            "gpt has no place 'mixer'.*Did you mean 'mixer'",
+            "gpt has no place 'mixxer'.*Did you mean 'mixer'",
         ),
         ([problem(mode="mutate")], MODEL, "expected one of mutation, crossover, scratch"),
     ],
