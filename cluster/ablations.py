@@ -12,7 +12,7 @@ from typing import Any
 from cluster.planning import make_plan
 from genesys.config import RunConfig, load_config
 from genesys.config.agents import uses_models
-from genesys.errors import ConfigError, suggest
+from genesys.errors import ConfigError, TransientError, suggest
 from genesys.evolution import EvolutionTree
 from genesys.evolution.courses import Arm, Course, Means, compare_arms, course, equal_amounts, yardstick
 from genesys.evolution.events import Event, RunStarted
@@ -20,6 +20,7 @@ from genesys.evolution.fitness import resolve_fitness
 from genesys.storage import RunStore, open_tree
 
 BUDGETS: Mapping[str, Means] = {"designs": "designs", "gpu_hours": "hours", "usd": "usd"}
+N_TRIES = 3
 _RECORD = "ablations.json"
 
 
@@ -105,14 +106,23 @@ def run_trials(
     Args:
         evolve: `cluster.evolve.evolve`, to which `options` go.
         on_trial: Is told `begins`, `goes on` or `is there` of each.
+
+    Raises:
+        TransientError: The cluster could not keep a run alive, in several tries; the same call goes on.
     """
     for trial in trials:
         if trial.is_finished:
             on_trial(trial, "is there")
             continue
-        resume = RunStore(trial.folder).exists
-        on_trial(trial, "goes on" if resume else "begins")
-        evolve(trial.config, trial.folder, resume=resume, **options)
+        for n_left in reversed(range(N_TRIES)):
+            resume = RunStore(trial.folder).exists
+            on_trial(trial, "goes on" if resume else "begins")
+            try:
+                evolve(trial.config, trial.folder, resume=resume, **options)
+                break
+            except TransientError:
+                if not n_left:
+                    raise
 
 
 def results(trials: Sequence[Trial], budget: Mapping[str, float], scale: str | None = None) -> Results:

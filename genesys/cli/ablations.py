@@ -86,21 +86,21 @@ def results_table(found: Results) -> Any:
     for means, heading in at.items():
         if means == "designs" or found.amounts[means] < float("inf"):  # type: ignore[index]  # the keys are the means
             columns[heading] = [_said(arm.best[means]) for arm in found.arms]  # type: ignore[index]
-    columns["than the\nfirst"] = [_verdict(arm) for arm in found.arms]
+    columns["than\nfirst"] = [_verdict(arm) for arm in found.arms]
+    columns["de-\nsigns"] = [_plain(arm.used["designs"]) for arm in found.arms]
+    columns[hours] = [_plain(arm.used["hours"]) for arm in found.arms]
+    columns["USD"] = [_plain(arm.used["usd"]) for arm in found.arms]
     columns["valid"] = ["" if arm.valid is None else f"{arm.valid.mean:.0%}" for arm in found.arms]
-    columns["mean"] = [_said(arm.mean) for arm in found.arms]
-    columns["designs"] = [_plain(arm.used["designs"], "g") for arm in found.arms]
-    columns[hours] = [_plain(arm.used["hours"], ".3g") for arm in found.arms]
-    columns["USD"] = [_plain(arm.used["usd"], ".3g") for arm in found.arms]
+    columns["mean of\nall found"] = [_said(arm.mean) for arm in found.arms]
     return fitted_table(f"Configurations at {found.scale}, fitness", columns, names=("config",))
 
 
 def results_notes(found: Results) -> Iterator[str]:
     """What the table holds, and what it allows one to say."""
     yield (
-        "Best: fitness of the best design found, mean over the runs with a 95% bootstrap interval, too narrow below five runs; "
-        "each column at an amount that all runs have used. Starting designs do not count as found; mean: of all found; valid: "
-        "of attempts, by the checker."
+        "Best: fitness of the best design found, mean over the runs; ± half a 95% bootstrap interval, too narrow below five runs. "
+        "Each column is at an amount that all runs have used. Starting designs do not count as found. Valid: of attempts, by "
+        "the checker."
     )
     if found.amounts["usd"] == float("inf"):
         yield "No run has cost a dollar."
@@ -117,11 +117,11 @@ def _said(estimate: Estimate | None) -> str:
         return "none"
     if estimate.low is None or estimate.high is None:
         return f"{estimate.mean:+.2f}"
-    return f"{estimate.mean:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    return f"{estimate.mean:+.2f} ± {(estimate.high - estimate.low) / 2:.2f}"
 
 
-def _plain(estimate: Estimate | None, form: str) -> str:
-    return "" if estimate is None else format(round(estimate.mean, 4), form)
+def _plain(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.mean:.3g}"
 
 
 def _verdict(arm: Arm) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cluster.planning import make_plan
 from genesys.cli import app
 from genesys.cli.ablations import read_budget
 from genesys.config import RunConfig, config_from_mapping, load_config
-from genesys.errors import ConfigError
+from genesys.errors import ConfigError, TransientError
 from genesys.storage import RunStore
 from tests.actors.in_process import World, run_world
 
@@ -86,6 +87,22 @@ def test_an_interrupted_list_goes_on(tmp_path: Path) -> None:
     run_trials(trials, evolve_in_process, lambda trial, how: said.append((trial.name, how)))
     assert said == [("rules_only", "is there"), ("random", "goes on")]
     assert all(trial.is_finished for trial in trials)
+
+
+def test_a_run_that_the_cluster_lost_is_taken_up_again(tmp_path: Path) -> None:
+    (trial,) = plan_trials(RULES[:1], tmp_path, n_seeds=1, budget={"designs": 1.0})
+    said: list[str] = []
+
+    def unlucky(config: RunConfig, folder: Path, **options: Any) -> None:
+        if len(said) < 3:
+            raise TransientError("Cannot start Ray here: it is busy.")
+        evolve_in_process(config, folder, **options)
+
+    run_trials([trial], unlucky, lambda _, how: said.append(how))
+    assert said == ["begins"] * 3 and trial.is_finished
+    said.clear()
+    with pytest.raises(TransientError, match="busy"):
+        run_trials([replace(trial, folder=tmp_path / "other")], unlucky)  # nobody is told, so that it never ends
 
 
 def test_a_budget_bounds_designs_hours_and_dollars() -> None:
