@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from actors.handles import SchedulerHandle, TreeHandle
@@ -17,11 +17,12 @@ from actors.messages import Done, Progress, VerifyTask, Wait
 from cluster.spawn import Spawned
 from genesys.errors import TransientError
 from genesys.evolution.events import RunDraining
-from genesys.evolution.status import RunStatus
+from genesys.evolution.status import CapStatus, RunStatus
 
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_S = 1.0
+MONEY_EVERY_S = 10.0  # it is summed over all calls of the run
 MAX_DEATHS_IN_A_ROW = 5
 WAIT_LIMIT_S = 2.0
 READY_GLANCE_S = 2.0
@@ -37,10 +38,11 @@ class HolderLost(TransientError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a progress display shows: the books, and what each verifier does."""
+    """What a progress display shows: the books, what each verifier does, and what language models cost, if there are any."""
 
     status: RunStatus
     verifiers: dict[str, Progress]
+    agents: CapStatus | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Driver:
         slots: Designs that each designer may have in the making; to the tree, each slot is a designer of its own.
         on_snapshot: Called about once a second.
         should_stop: Polled with it; a reason drains the run: what runs may finish, nothing new starts.
+        money: Asked now and then for what language models cost; None without any.
         pool: Members that are ready, by name.
         proposals_open: Whether designers may still propose.
         lease_ttl_s: How long a member at work may answer nothing before it is ended and its work is handed to another.
@@ -67,9 +70,12 @@ class Driver:
     slots: int = 1
     on_snapshot: Callable[[Snapshot], None] = lambda _: None
     should_stop: Callable[[], str] = lambda: ""
+    money: Callable[[], Awaitable[CapStatus]] | None = None
     pool: dict[str, Spawned] = field(default_factory=dict)
     proposals_open: bool = True
     lease_ttl_s: float = LEASE_TTL_S
+    _agents: CapStatus | None = None
+    _agents_at: float = -MONEY_EVERY_S
 
     async def run(self) -> RunStatus:
         """Work until every quota is spent, or the run is drained.
@@ -234,8 +240,16 @@ class Driver:
         members = [self.pool[name] for name in self.verifiers if name in self.pool]
         seen = await asyncio.gather(*(self._progress(member) for member in members))
         progress = {member.name: p for member, p in zip(members, seen, strict=True) if p is not None}
-        self.on_snapshot(Snapshot(status=status, verifiers=progress))
+        self.on_snapshot(Snapshot(status=status, verifiers=progress, agents=await self._money()))
         return status
+
+    async def _money(self) -> CapStatus | None:
+        now = asyncio.get_running_loop().time()
+        if self.money is not None and now - self._agents_at >= MONEY_EVERY_S:
+            with contextlib.suppress(TransientError, TimeoutError):  # the next glance will tell
+                self._agents = await asyncio.wait_for(self.money(), STATUS_EVERY_S)
+                self._agents_at = now
+        return self._agents
 
     async def _progress(self, member: Spawned) -> Progress | None:
         try:

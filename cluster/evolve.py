@@ -15,7 +15,7 @@ import yaml
 
 from actors.budget_scheduler import SchedulerSettings
 from actors.evolution_tree import TreeSettings
-from actors.handles import RayObjects
+from actors.handles import RayObjects, TreasurerHandle
 from actors.messages import Submission
 from actors.session_desk import SessionSettings
 from actors.sessions import SessionTools
@@ -50,9 +50,9 @@ from genesys.evolution.operators import Focus
 from genesys.evolution.operators.mutation import EDITS
 from genesys.evolution.promotion import PromotionStrategy
 from genesys.evolution.selection import SelectionStrategy
-from genesys.evolution.status import RunStatus
+from genesys.evolution.status import CapStatus, RunStatus
 from genesys.ladder.budget import Caps
-from genesys.llm.calls import CALLS_FILE
+from genesys.llm.calls import CALLS_FILE, NANO_PER_USD
 from genesys.llm.prices import PriceList
 from genesys.sandbox import open_cage
 from genesys.sandbox.cgroups import sweep
@@ -163,7 +163,10 @@ async def _drive(
         gpus=config.verifiers.gpus_per_verification,
         sandbox=config.sandbox.require,
     )
-    tools = await _open_treasury(config, plan.store) if uses_models(config.designers.kinds) else None
+    treasurer = _treasurer(config, plan.store) if uses_models(config.designers.kinds) else None
+    tools = (
+        SessionTools(agents=config.agents, prices=await treasurer.prices(), treasury=treasurer) if treasurer else None
+    )
     data = pack_shards(shards.path, shards.hash, objects)
     driver = Driver(
         tree=tree,
@@ -183,11 +186,12 @@ async def _drive(
         slots=config.designers.slots,
         on_snapshot=on_snapshot,
         should_stop=partial(_stop_request, plan.store.root),
+        money=partial(_money, treasurer, config) if treasurer else None,
     )
     try:
         return await driver.run()
     finally:
-        end_services(tree, scheduler, *([tools.treasury] if tools else []))
+        end_services(tree, scheduler, *([treasurer] if treasurer else []))
 
 
 def focus_of(designers: DesignersConfig) -> Focus:
@@ -214,13 +218,21 @@ def session_settings(config: RunConfig, root: Path, vocab_size: int) -> SessionS
     )
 
 
-async def _open_treasury(config: RunConfig, store: RunStore) -> SessionTools:
+async def _money(treasurer: TreasurerHandle, config: RunConfig) -> CapStatus:
+    """What language models cost by now, calls on their way at their maximum."""
+    spent = (await treasurer.totals()).run
+    unsure_usd = spent.unsure_nano / NANO_PER_USD
+    return CapStatus(
+        what="USD for language models", spent=spent.usd - unsure_usd, reserved=unsure_usd, cap=config.agents.caps.run
+    )
+
+
+def _treasurer(config: RunConfig, store: RunStore) -> TreasurerHandle:
     """Start the keeper of the money, at the prices that the run began with."""
     agents = config.agents
-    treasurer = spawn_treasurer(
+    return spawn_treasurer(
         TreasurerSettings(path=store.root / CALLS_FILE, agents=agents, prices=PriceList.of(agents).to_json())
     )
-    return SessionTools(agents=agents, prices=await treasurer.prices(), treasury=treasurer)
 
 
 def _check_folder(store: RunStore, resume: bool) -> None:

@@ -63,7 +63,8 @@ class Display:
         )
         rungs += f"; used {snapshot.status.spending}" if snapshot.status.spending else ""
         n_designs = counted(snapshot.status.n_designs, "design")
-        return f"{self._elapsed()}  verified {rungs}; {n_designs}; {self._best(snapshot)}; {self._eta(snapshot.status)}"
+        agents = "".join(f"; {told}" for told in agents_line(snapshot))
+        return f"{self._elapsed()}  verified {rungs}; {n_designs}{agents}; {self._best(snapshot)}; {self._eta(snapshot.status)}"
 
     def _drawing(self, snapshot: Snapshot) -> Any:
         status = snapshot.status
@@ -84,7 +85,8 @@ class Display:
         head = Text(
             f"{self._elapsed()}  designs: {states or 'none'}; {self._eta(status)}; {status.spending}".rstrip("; ")
         )
-        return Group(head, rungs, Text(self._best(snapshot)), *work)
+        agents = "; ".join(agents_line(snapshot))
+        return Group(head, rungs, *([Text(agents)] if agents else []), Text(self._best(snapshot)), *work)
 
     def _eta(self, status: RunStatus) -> str:
         """Time left, if what is still to be spent goes as fast, by cost, as what this session has seen spent."""
@@ -97,6 +99,19 @@ class Display:
             return "time left unknown"
         left = (time.monotonic() - self._started) * (total - spent) / gained
         return f"about {int(left) // 60}:{int(left) % 60:02d} left"
+
+
+def agents_line(snapshot: Snapshot) -> Iterator[str]:
+    """Sessions in the making, and what they cost of what they may."""
+    money = snapshot.agents
+    if money is None:
+        return
+    yield f"{counted(snapshot.status.n_open_sessions, 'session')} in the making"
+    cap = "" if money.cap is None else f" of {money.cap:,.2f}"
+    on_the_way = f", {money.reserved:,.2f} more set aside" if money.reserved else ""
+    yield f"{money.spent:,.2f}{cap} {money.what}{on_the_way}"
+    if snapshot.status.out_of_money:
+        yield "no further session starts, a cap of money is reached"
 
 
 @contextmanager

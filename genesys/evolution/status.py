@@ -48,6 +48,8 @@ class RunStatus:
         states: Number of designs by state.
         best: Id of the design that leads the leaderboard; "" before the first is rated.
         caps: What was used, by the kinds that a cap may be set on.
+        n_open_sessions: Sessions of language models that have not ended.
+        out_of_money: Why no further session starts; "" while they do.
         ended: Why the run ended or takes no new work; "" while it goes on.
     """
 
@@ -60,6 +62,8 @@ class RunStatus:
     best_name: str = ""
     best_scale: str = ""
     best_fitness: Fitness | None = None
+    n_open_sessions: int = 0
+    out_of_money: str = ""
     ended: str = ""
     caps: tuple[CapStatus, ...] = ()
 
@@ -88,6 +92,8 @@ def run_status(tree: EvolutionTree) -> RunStatus:
         best_name=tree.record(best).name if best else "",
         best_scale=best_scale,
         best_fitness=tree.ratings.fitness_at(best, best_scale) if best_scale else None,
+        n_open_sessions=len(tree.open_sessions),
+        out_of_money=tree.out_of_money,
         ended=tree.finished or tree.draining,
         caps=_cap_status(tree.budget),
     )
