@@ -256,6 +256,7 @@ class World:
         try:
             loop.run_until_complete(self._until_the_end())
         finally:
+            _end_tasks(loop)
             loop.close()
             gc.collect()  # those who died hold their journals open in cycles
 
@@ -464,6 +465,14 @@ class World:
         if RunStore(self.folder).exists:
             with closing(RunStore(self.folder).journal(mode="reader")) as journal:
                 self.prefixes.append(list(journal.read()))
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Let all that waits still clean up after itself, which may take further calls that are ended in their turn."""
+    while tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
 
 
 def _in_its_process(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
