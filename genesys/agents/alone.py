@@ -17,6 +17,7 @@ from genesys.gau import UnitTree
 from genesys.gau.library import SEED_NAMES, seed_design
 from genesys.gau.normal_form import normal_form
 from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.calls import CALLS_FILE
 from genesys.llm.client import LiteLLMClient
 from genesys.llm.gateway import Gateway
 from genesys.llm.limits import paces
@@ -28,7 +29,6 @@ from genesys.roles.brief import Brief, SessionOutcome
 from genesys.roles.effects import Tell
 from genesys.roles.session import design_session
 
-CALLS_FILE = "calls.sqlite"
 _REACH_S = 5.0
 _USUAL_KEYS: Mapping[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -94,7 +94,7 @@ async def check_reach(agents: AgentsConfig) -> None:
             "Cannot ask language models: LiteLLM is not installed. Install it with: pip install 'genesys-evolution[llm]'"
         )
     prices = PriceList.of(agents)
-    models = list({model.name: model for listed in agents.models.values() for model in listed}.values())
+    models = list(dict.fromkeys(model for listed in agents.models.values() for model in listed))
     for model in models:
         price = prices[model.name]
         if (price.input or price.output) and not agents.caps.run:

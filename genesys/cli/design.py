@@ -56,9 +56,13 @@ def command(
     """
     from genesys.agents.alone import check_reach
 
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(
+            f"Cannot write to {str(out)!r}: there is no such folder; expected one that exists. Create it."
+        )
     fixed = {
         "mode": mode, "parent": parent, "model": model, "api-base": api_base, "api-key-env": api_key_env, "input-usd": input_usd,
-        "output-usd": output_usd, "config": config, "flow": flow, "beam": beam, "ladder": ladder,
+        "output-usd": output_usd, "config": config, "flow": flow, "beam": beam, "ladder": ladder, "seed": seed or None,
     }  # fmt: skip
     if resume is not None:
         folder, assignment = resume, _resumed(resume, fixed, cap_usd)
@@ -102,17 +106,14 @@ def _begun(
 
 
 def _resumed(folder: Path, fixed: dict[str, Any], cap_usd: float | None) -> Assignment:
-    from genesys.cli._assignment import Assignment
+    from genesys.cli._assignment import Assignment, agents_of
 
-    if given := [name for name, value in fixed.items() if value]:
+    if given := [name for name, value in fixed.items() if value not in (None, [])]:
         raise ConfigError(
             f"Cannot use --{given[0]} with --resume: a session goes on as it was begun. Drop it, or begin a new one."
         )
     assignment = Assignment.load(folder)
-    if cap_usd is None:
-        return assignment
-    agents = assignment.agents
-    return replace(assignment, agents=replace(agents, caps=replace(agents.caps, run=cap_usd)))
+    return replace(assignment, agents=agents_of(assignment.agents, (), {}, {}, cap_usd))
 
 
 def _free(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -10,12 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from genesys.agents.alone import CALLS_FILE
+from genesys.agents.alone import check_reach
 from genesys.cli import app
 from genesys.cli._assignment import Assignment, agents_of, new_assignment
 from genesys.cli.design import _Display, tree_lines
@@ -24,7 +26,8 @@ from genesys.errors import ConfigError
 from genesys.gau.library import seed_design
 from genesys.ladder import LADDERS
 from genesys.llm.book import CallBook
-from genesys.llm.settings import AgentsConfig
+from genesys.llm.calls import CALLS_FILE
+from genesys.llm.settings import AgentsConfig, ModelConfig
 from genesys.llm.spending import Totals
 from genesys.roles.effects import Tell
 from genesys.testing.scripted_model import Script, ScriptedModel
@@ -89,6 +92,9 @@ def booked(folder: Path) -> Totals:
         (("--model", "m", "--config", "nosuch.yaml"), "nosuch.yaml"),
         (("--resume", "nosuch"), "Cannot resume from 'nosuch': it holds no session"),
         (("--resume", "nosuch", "--mode", "scratch"), "Cannot use --mode with --resume"),
+        (("--resume", "nosuch", "--input-usd", "0"), "Cannot use --input-usd with --resume"),
+        (("--resume", "nosuch", "--seed", "1"), "Cannot use --seed with --resume"),
+        (("--model", "m", *FREE, "--out", "no/such.json"), "Cannot write to 'no/such.json': there is no such folder"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence_and_begins_nothing(arguments: tuple[str, ...], message: str) -> None:
@@ -99,11 +105,21 @@ def test_a_mistake_is_one_sentence_and_begins_nothing(arguments: tuple[str, ...]
     assert not Path("runs").exists()
 
 
+def test_a_name_at_two_endpoints_is_looked_at_twice() -> None:
+    free: dict[str, Any] = {"name": "openai/m", "input_usd": 0.0, "output_usd": 0.0}
+    keyed, away = ModelConfig(**free, api_key_env="NO_SUCH"), ModelConfig(**free, api_base="http://127.0.0.1:9/v1")
+    for models in ((keyed, away), (away, keyed)):
+        with pytest.raises(ConfigError, match="no key is set; .* NO_SUCH"):
+            asyncio.run(check_reach(AgentsConfig(models={"default": models})))
+
+
 def test_a_design_is_paid_for_written_and_checked_once(server: ScriptedModel) -> None:
     poor = design("--flow", "direct", *at(server), *PRICED[:-1], "0.0001")
     assert poor.exit_code == 2 and "No design: money" in poor.output and not server.charged.n_requests
 
     folder = session_folder()
+    worse = design("--resume", str(folder), "--cap-usd", "nan")
+    assert isinstance(worse.exception, ConfigError) and "agents.caps.run = nan" in str(worse.exception)
     richer = design("--resume", str(folder), "--cap-usd", "1", "--out", "mine.json")
     assert richer.exit_code == 0, richer.output
     made = load_design(str(folder / "design.json"))
