@@ -109,7 +109,7 @@ def test_a_name_at_two_endpoints_is_looked_at_twice() -> None:
     free: dict[str, Any] = {"name": "openai/m", "input_usd": 0.0, "output_usd": 0.0}
     keyed, away = ModelConfig(**free, api_key_env="NO_SUCH"), ModelConfig(**free, api_base="http://127.0.0.1:9/v1")
     for models in ((keyed, away), (away, keyed)):
-        with pytest.raises(ConfigError, match="no key is set; .* NO_SUCH"):
+        with pytest.raises(ConfigError, match=r"no key is set; .* NO_SUCH"):
             asyncio.run(check_reach(AgentsConfig(models={"default": models})))
 
 
