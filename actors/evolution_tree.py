@@ -163,7 +163,7 @@ class EvolutionTree(Batched):
         if unchecked is not None:
             self._claims.take(unchecked, designer)
             return CheckTask(design=unchecked, name=tree.record(unchecked).name, program=await self.program(unchecked))
-        limit, left_behind = self._limit(), self._desk.left_behind()
+        limit, left_behind = self._limit(), self._desk.left_behind(designer)
         if left_behind is not None and not isinstance(limit, Done):
             if self._desk.is_poison(left_behind.session):
                 return await self._give_up(left_behind, designer)

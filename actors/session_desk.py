@@ -85,13 +85,20 @@ class SessionDesk:
     def is_lessons_due(self) -> bool:
         return not self._tree.out_of_money and is_lessons_due(self._tree, self._settings.lessons_every)
 
-    def left_behind(self) -> SessionStarted | None:
-        """The first open session that nobody has in hand."""
+    def left_behind(self, designer: str) -> SessionStarted | None:
+        """The first open session that nobody has in hand.
+
+        An actor's slots die together: one that has a session on its last chance is given no second such, so that the
+        guilty one does not have its neighbours given up.
+        """
         if not self._uses_models or self._tree.out_of_money:
             return None
-        return next(
-            (event for session, event in self._tree.open_sessions.items() if session not in self._holders), None
-        )
+        actor = designer.partition(".")[0]
+        on_trial = any(self.is_poison(s) and by.partition(".")[0] == actor for s, by in self._holders.items())
+        for session, event in self._tree.open_sessions.items():
+            if session not in self._holders and not (on_trial and self._n_taken[session] == POISON_AFTER - 1):
+                return event
+        return None
 
     @property
     def holders(self) -> Collection[str]:

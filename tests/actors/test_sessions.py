@@ -213,6 +213,23 @@ def test_a_session_of_which_designers_keep_dying_is_given_up(tmp_path: Path) -> 
     asyncio.run(work())
 
 
+def test_a_session_that_kills_designers_does_not_have_its_neighbours_given_up(tmp_path: Path) -> None:
+    async def work() -> None:
+        world = World(tmp_path / "run", config({"llm": 1}), client=ScriptedClient())
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1.1"))
+        given = []
+        for _ in range(4):
+            tasks = [await world.tree.next_task(slot) for slot in ("Designer-1.1", "Designer-1.2")]
+            given.append([getattr(task, "session", "") for task in tasks])
+            await world.tree.release("Designer-1")
+        assert given[0] == given[1] == ["session-1", "session-2"]
+        assert given[2] == ["session-1", "session-3"] and given[3] == ["", "session-2"]
+        assert [event.session for event in books(world).failed_sessions] == ["session-1"]
+
+    asyncio.run(work())
+
+
 def test_a_task_of_another_version_ends_as_stale_and_a_mistake_of_ours_ends_one_session(tmp_path: Path) -> None:
     async def work() -> None:
         def wrong(form: str, fields: dict[str, Any]) -> None:
