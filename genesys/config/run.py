@@ -211,7 +211,7 @@ class RunConfig:
     seeds: tuple[str, ...] = SEED_NAMES
     designs: tuple[str, ...] = ()
     reference: str = "gpt"
-    selection: str | StrategyConfig = "quadrant"
+    selection: str | StrategyConfig = "random"
     operators: OperatorRates | None = None
     promotion: str | StrategyConfig = "successive_halving"
     designers: DesignersConfig = field(default_factory=DesignersConfig)

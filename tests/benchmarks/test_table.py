@@ -177,9 +177,9 @@ def test_strategies_of_ones_own_are_compared_with_the_baselines(
     (tmp_path / "own_of_table.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     found = challengers(["own_of_table:Scratch", "ucb", "random"], [])
-    assert [c.name for c in found] == ["iid", "random", "quadrant", "own_of_table:Scratch", "ucb"]
-    assert [c.name for c in challengers([], ["hurdle", "own_of_table:Stubborn"])][3:] == [
-        "quadrant, promotion hurdle", "quadrant, promotion own_of_table:Stubborn",
+    assert [c.name for c in found] == ["iid", "random", "own_of_table:Scratch", "ucb"]
+    assert [c.name for c in challengers([], ["hurdle", "own_of_table:Stubborn"])][2:] == [
+        "random, promotion hurdle", "random, promotion own_of_table:Stubborn",
     ]  # fmt: skip
     land = landscape(synthetic_rows(made_up_designs("full", 10)), "full", n_rungs=2, n_seeds=2)
     curves = replay_all(land, found, n_seeds=2)
@@ -194,9 +194,9 @@ def test_a_strategy_that_fails_is_refused_rather_than_measured_by_its_replacemen
     monkeypatch.syspath_prepend(tmp_path)
     land = landscape(synthetic_rows(made_up_designs("full", 10)), "full", n_rungs=2, n_seeds=2)
     with pytest.raises(ConfigError, match=r"Cannot replay 'own_of_table:Boom': .*Boom failed \(KeyError: 'oops'\)"):
-        replay_all(land, challengers(["own_of_table:Boom"], [])[3:], n_seeds=1)
+        replay_all(land, challengers(["own_of_table:Boom"], [])[2:], n_seeds=1)
     with pytest.raises(ConfigError, match=r"promotion strategy Stubborn failed \(KeyError: 'no'\)"):
-        replay_all(land, challengers([], ["own_of_table:Stubborn"])[3:], n_seeds=1)
+        replay_all(land, challengers([], ["own_of_table:Stubborn"])[2:], n_seeds=1)
     with pytest.raises(ConfigError, match="Cannot use selection strategy 'own_of_table:None_such'"):
         challengers(["own_of_table:None_such"], [])
 
@@ -295,6 +295,6 @@ def test_a_winner_beats_parents_by_lot_in_every_alphabet_or_random_is_shipped() 
     assert winner({"full": full, "mixers": [line("greedy", 0.3, -0.1), line("ucb", 0.2, 0.1)]}) == "ucb"
     assert winner({"full": full, "mixers": [line("greedy", 0.3, 0.0), line("ucb", 0.2, -0.1)]}) == "random"
     said = [conclusion({"full": full}, n_rungs=r, n_seeds=s) for r, s in ((1, 1), (2, 1), (2, 2))]
-    assert said[0] == "One rung, one seed: no ground for a default yet; `quadrant` stays."
+    assert said[0] == "One rung, one seed: no ground for a default yet; `random` stays."
     assert said[1].startswith("2 rungs, one seed: no ground")
-    assert said[2] == "Selection strategy that wins: `greedy`. The default is `quadrant`."
+    assert said[2] == "Selection strategy that wins: `greedy`. The default is `random`."

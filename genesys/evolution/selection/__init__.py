@@ -41,7 +41,7 @@ SELECTIONS: Mapping[str, Callable[..., SelectionStrategy]] = {
 
 
 def resolve_selection(
-    strategy: str | SelectionStrategy = "quadrant", options: Mapping[str, Any] | None = None
+    strategy: str | SelectionStrategy = "random", options: Mapping[str, Any] | None = None
 ) -> SelectionStrategy:
     """A selection strategy by name, by `module:Class`, or the object itself; ConfigError if there is none.
 
