@@ -153,3 +153,15 @@ def test_the_command_runs_and_tabulates(tmp_path: Path, monkeypatch: pytest.Monk
     assert "No claim against rules_only" in shown.output and "No run has cost a dollar" in shown.output
     again = CliRunner().invoke(app, [*line, "--table", "--json"])
     assert [row["name"] for row in json.loads(again.stdout)["configs"]] == ["rules_only", "random"]
+
+
+def test_a_run_without_seeds_is_rated_by_the_others_reference(tmp_path: Path) -> None:
+    (tmp_path / "bare.yaml").write_text('base: rules.yaml\nseeds: []\nreference: ""\n')
+    (tmp_path / "rules.yaml").write_text("quotas: [9, 3, 1]\n")
+    configs = [tmp_path / "bare.yaml", tmp_path / "rules.yaml"]
+    trials = plan_trials(configs, tmp_path / "out", n_seeds=1, budget={"designs": 2.0})
+    run_trials(trials, evolve_in_process)
+    found, alone = results(trials, {}), results(trials[:1], {})
+    mine, unrated = found.courses["bare"][0], alone.courses["bare"][0]
+    assert mine.end.designs == 2 and mine.end.best is not None
+    assert mine.end.best != unrated.end.best, "by itself it has no reference, and another axis"
