@@ -110,6 +110,7 @@ def _check_models(models: Mapping[str, Sequence[ModelConfig]]) -> None:
 
 
 def _check_model(where: str, model: ModelConfig) -> None:
+    _check_address(where, model.api_base)
     for name in ("weight", "input_usd", "cached_usd", "output_usd", "timeout_s", "temperature"):
         if (value := getattr(model, name)) is not None:
             _require_number(f"{where}.{name}", value)
@@ -117,6 +118,15 @@ def _check_model(where: str, model: ModelConfig) -> None:
         value = getattr(model, name)
         if value is not None and not value > 0:
             raise ConfigError(f"Cannot use {where}.{name} = {value}: expected a number above 0.")
+
+
+def _check_address(where: str, address: str) -> None:
+    """Refuse a password in an address: settings stand in the journal and in the run's folder."""
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            f"Cannot use {where}.api_base: it holds a user's name or password, which would stand in the journal; expected none. "
+            "Name the environment variable that holds the key in api_key_env."
+        )
 
 
 def _check_caps(agents: AgentsConfig) -> None:

@@ -172,6 +172,13 @@ def test_models_are_read_by_role_and_slots_follow_the_kinds() -> None:
     assert (RunConfig().designers.slots, RunConfig().designers.resolved_ahead) == (1, 3)
 
 
+def test_a_password_in_an_address_is_refused_and_not_told() -> None:
+    agents = {"models": {"default": [{"name": "openai/a", "api_base": "http://me:hunter2@host:8000/v1"}]}}
+    with pytest.raises(ConfigError, match="holds a user's name or password") as refused:
+        config_from_mapping({"agents": agents})
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_call_that_has_no_time_is_refused() -> None:
     """Each would be booked in full, for nobody knows whether it is charged."""
     agents = {"models": {"default": [{"name": "openai/a", "timeout_s": 0}]}}
