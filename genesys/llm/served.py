@@ -34,19 +34,14 @@ def register(name: str, url: str, folder: Path | None = None) -> None:
 def deregister(name: str, url: str, folder: Path | None = None) -> None:
     """Forget a server, unless another one has taken its name meanwhile."""
     place = folder or servers_folder()
-    if registered(place).get(name) == url:
+    if _url(_file(place, name)) == url:
         _file(place, name).unlink(missing_ok=True)
 
 
 def registered(folder: Path | None = None) -> dict[str, str]:
     """URLs by name."""
-    found = {}
-    for path in sorted((folder or servers_folder()).glob("*.json")):
-        try:
-            found[path.stem] = str(json.loads(path.read_text(encoding="utf-8"))["url"])
-        except FileNotFoundError:  # it ended meanwhile
-            continue
-    return found
+    found = {path.stem: _url(path) for path in sorted((folder or servers_folder()).glob("*.json"))}
+    return {name: url for name, url in found.items() if url}
 
 
 def endpoint(api_base: str, folder: Path | None = None) -> str:
@@ -57,16 +52,25 @@ def endpoint(api_base: str, folder: Path | None = None) -> str:
     """
     if not api_base.startswith(_PREFIX):
         return api_base
-    name, known = api_base.removeprefix(_PREFIX), registered(folder)
-    if name not in known:
+    name = api_base.removeprefix(_PREFIX)
+    url = _url(_file(folder or servers_folder(), name))
+    if not url:
         raise ConfigError(
-            f"Cannot ask the model served as {name!r}: no server of that name is registered.{suggest(name, known)} Start it: "
-            f"genesys serve MODEL --name {name}"
+            f"Cannot ask the model served as {name!r}: no server of that name is registered."
+            f"{suggest(name, registered(folder))} Start it: genesys serve MODEL --name {name}"
         )
-    return known[name]
+    return url
+
+
+def _url(path: Path) -> str:
+    """What a file of the registry says; "" for none that can be read: its server ended meanwhile, or others write there, too."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _file(folder: Path, name: str) -> Path:
     if not name or any(not (c.isalnum() or c in "-_.") for c in name) or name.startswith("."):
-        raise ConfigError(f"Cannot register a server as {name!r}: expected letters, digits, '-', '_' and '.'.")
+        raise ConfigError(f"Cannot take {name!r} for the name of a server: expected letters, digits, '-', '_' and '.'.")
     return folder / f"{name}.json"

@@ -129,8 +129,18 @@ def test_a_served_model_is_found_by_name_at_each_call(tmp_path: Path, monkeypatc
     deregister("small", "http://10.0.0.1:1/v1")
     assert registered() == {"small": "http://10.0.0.2:2/v1"}, "another has taken the name meanwhile"
     for name in ("", "../x", ".hidden", "a/b"):
-        with pytest.raises(ConfigError, match=r"Cannot register a server as"):
+        with pytest.raises(ConfigError, match=r"for the name of a server"):
             register(name, "http://x")
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "1", "{}", "\xff"])
+def test_a_file_that_is_no_entry_is_no_server(tmp_path: Path, text: str) -> None:
+    register("good", "http://10.0.0.1:1/v1", tmp_path)
+    (tmp_path / "bad.json").write_bytes(text.encode("latin-1"))
+    assert registered(tmp_path) == {"good": "http://10.0.0.1:1/v1"}
+    assert endpoint("served:good", tmp_path) == "http://10.0.0.1:1/v1"
+    with pytest.raises(ConfigError, match=r"no server of that name is registered"):
+        endpoint("served:bad", tmp_path)
 
 
 def test_the_command_line_of_vllm() -> None:
