@@ -202,4 +202,4 @@ def test_the_models_of_the_paper_s_run_have_prices() -> None:
 
     config = load_config(ROOT / "configs" / "paper.yaml")
     assert all(price.input and price.output for price in PriceList.of(config.agents).prices.values())
-    assert config.agents.caps.run
+    assert config.agents.caps.run and config.agents.caps.day is None, "a day's cap stops it until somebody resumes it"
