@@ -100,8 +100,8 @@ async def check_reach(agents: AgentsConfig) -> None:
         if (price.input or price.output) and not agents.caps.run:
             so = "no cap is set" if agents.caps.run is None else "the cap is 0 USD"
             raise ConfigError(
-                f"Cannot ask {model.name!r}: it costs money and {so}; expected the most that may be spent. Give --cap-usd, or "
-                f"set agents.caps.run."
+                f"Cannot ask {model.name!r}: it costs money and {so}; expected the most that may be spent. Set "
+                f"agents.caps.run, or --cap-usd where the command takes it."
             )
         _check_key(model)
     await asyncio.gather(*(_check_endpoint(endpoint(url)) for url in {model.api_base for model in models} - {""}))
@@ -113,7 +113,7 @@ def _check_key(model: ModelConfig) -> None:
     if names and not any(os.environ.get(name) for name in names):
         raise ConfigError(
             f"Cannot ask {model.name!r}: no key is set; expected it in the environment variable {' or '.join(names)}. Export "
-            f"it, name another variable in the model's api_key_env, or give --api-base for a server of your own."
+            f"it, name another variable in the model's api_key_env, or for a server of your own its URL in api_base."
         )
 
 

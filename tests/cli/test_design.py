@@ -74,7 +74,7 @@ def booked(folder: Path) -> Totals:
     [
         ((), "without a language model: expected --model"),
         (("--input-usd", "1"), "Cannot use --input-usd without a model"),
-        (("--model", "openai/gpt-4o"), "'openai/gpt-4o': it costs money and no cap is set; .* Give --cap-usd"),
+        (("--model", "openai/gpt-4o"), "'openai/gpt-4o': it costs money and no cap is set; .* Set agents.caps.run"),
         (("--model", "openai/gpt-4o", "--cap-usd", "0"), "it costs money and the cap is 0 USD"),
         (("--model", "openai/gpt-4o", "--cap-usd", "-1"), "agents.caps.run = -1.0: expected a number from 0 up"),
         (("--model", "openai/gpt-4o", "--cap-usd", "1"), "no key is set; .* OPENAI_API_KEY"),
@@ -170,6 +170,11 @@ def test_what_a_run_measured_of_the_parents_is_told(tmp_path: Path) -> None:
     assert [measured.scale for measured in brief.evidence.parents[0].measured] == ["cpu-1"]
     plain = new_assignment("mutation", ["gpt"], agents, SCALES, 257, session="s", seed=0).brief
     assert plain.evidence.parents[0].name == "gpt" and not plain.evidence.parents[0].measured
+    mixed = new_assignment("crossover", ["mamba2", "one/gpt"], agents, SCALES, 257, session="s", seed=0).brief
+    assert mixed.parents == (seed_design("mamba2"), seed_design("gpt"))
+    assert [bool(known.measured) for known in mixed.evidence.parents] == [False, True]
+    with pytest.raises(ConfigError, match="parents of several runs \\(one, two\\)"):
+        new_assignment("crossover", ["one/gpt", "two/gpt"], agents, SCALES, 257, session="s", seed=0)
 
 
 def test_what_models_say_cannot_steer_the_terminal(tmp_path: Path) -> None:
