@@ -14,14 +14,14 @@ import ray
 from actors.batching import Batched
 from actors.handles import Objects, RayObjects, TreeHandle
 from actors.messages import CheckTask, DesignSession, Parent, ProposeTask, Ref, Submission
+from genesys.agents.programs import encode_program, step_sizes
 from genesys.checker import VerdictCache, check_request, is_sane, sketch_distance, unchecked
 from genesys.errors import INFRASTRUCTURE_CAUSES, GenesysError, JobFailed
 from genesys.evolution.events import DesignImplemented, DesignProposed, DesignRejected, Event, ProposalFailed
 from genesys.evolution.operators import Proposal, design_name, propose
 from genesys.evolution.operators.mutation import edit_odds
 from genesys.gau import UnitTree
-from genesys.gau.distance import text_distance, tree_distance
-from genesys.gau.library import SEED_NAMES, library, seed_design
+from genesys.gau.library import library
 from genesys.gau.normal_form import normal_form
 from genesys.ladder import Scale
 from genesys.sandbox import CHECK_MODULES, Cage, ForkCage
@@ -30,7 +30,8 @@ from genesys.storage import content_hash
 from genesys.verification.checking import check_design
 
 if TYPE_CHECKING:
-    from actors.sessions import Ended, Sessions, SessionTools
+    from actors.sessions import Sessions, SessionTools
+    from genesys.agents.endings import Ended
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Designer(Batched):
         except GenesysError:
             raise
         except Exception as error:  # a mistake of ours ends this session; a run has others
-            log.exception("%s ended by a mistake in Genesys", ended.work.session)
+            log.exception("%s ended by a mistake in Genesys", ended.task.session)
             return ended.failed("bug", f"{type(error).__name__}: {error}")
         submission = Submission(events=(proposed, outcome), program=self._objects.put(program), account=account)
         if await self._tree.submit(submission):
@@ -218,25 +219,11 @@ def _modules(tools: SessionTools | None) -> tuple[str, ...]:
     return BENCH_MODULES
 
 
-def step_sizes(tree: UnitTree, parents: Sequence[UnitTree]) -> dict[str, float]:
-    """How far a design is from its nearest parent, in the tree and in the text, and from the nearest seed that is shipped."""
-    steps = {"seed": min(tree_distance(tree, seed_design(name)) for name in SEED_NAMES)}
-    if parents:
-        steps["tree"] = min(tree_distance(tree, parent) for parent in parents)
-        steps["ast"] = min(text_distance(tree, parent) for parent in parents)
-    return steps
-
-
 def _odds(task: ProposeTask) -> dict[str, float]:
     """The operators' odds, and where edits are weighed those of each edit, as `mutation/wrap`."""
     drawn = task.odds.get("mutation", 0.0)
     weighed = edit_odds(task.focus) if task.focus.edits and drawn else {}
     return {**task.odds, **{f"mutation/{edit}": drawn * odds for edit, odds in weighed.items()}}
-
-
-def encode_program(tree: UnitTree) -> bytes:
-    """A design's program as the bytes that the blob store holds."""
-    return json.dumps(tree.to_json(), sort_keys=True).encode()
 
 
 DesignerActor = ray.remote(Designer)

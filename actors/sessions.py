@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.handles import Objects, TreeHandle
 from actors.messages import DesignSession
 from genesys.agents.conductor import Conducted, Session, conduct
+from genesys.agents.endings import Ended, ended_as, session_of
 from genesys.agents.retrieval import Bm25Retriever, Document, document_of, library_documents
 from genesys.agents.workbench import Workbench
 from genesys.evolution.events import (
-    LESSONS,
     DesignProposed,
     DesignRejected,
     Event,
-    LessonsWritten,
     ProposalFailed,
     VerificationFailed,
 )
@@ -28,25 +27,19 @@ from genesys.evolution.sessions import SessionTask, decode_task
 from genesys.gau import UnitTree
 from genesys.gau.library import library
 from genesys.gau.normal_form import normal_form
-from genesys.llm.calls import NANO_PER_USD, Treasury
+from genesys.llm.calls import Treasury
 from genesys.llm.client import Client, LiteLLMClient
 from genesys.llm.gateway import Gateway
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig
-from genesys.roles.brief import Brief, SessionLimits, SessionOutcome
+from genesys.roles.brief import SessionOutcome
 from genesys.roles.effects import Tell
-from genesys.roles.lessons import LessonsOutcome, lessons_session
-from genesys.roles.session import design_session
-from genesys.roles.wording import common
-from genesys.storage import content_hash
+from genesys.roles.lessons import LessonsOutcome
 
 log = logging.getLogger(__name__)
 
 _TOLD = ("seed", "given")
 """Operators whose designs may be found beside those of sessions; what rules make has no words and no units of its own."""
-
-RUN_WIDE_CAPS = frozenset({"run", "day", "role"})
-"""Caps of money after which no other session would get any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,60 +55,6 @@ class SessionTools:
     prices: Mapping[str, Any]
     treasury: Treasury
     client: Client | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """What came of a session, ready for the books.
-
-    Attributes:
-        tree: The design; None for a failure, or lessons.
-        account: The blob with what was said.
-        told: Fields that every event which ends a session has.
-    """
-
-    work: DesignSession
-    task: SessionTask
-    parents: tuple[UnitTree, ...]
-    outcome: SessionOutcome | LessonsOutcome
-    account: bytes
-    told: Mapping[str, Any]
-
-    @property
-    def tree(self) -> UnitTree | None:
-        return self.outcome.tree if isinstance(self.outcome, SessionOutcome) else None
-
-    def event(self) -> LessonsWritten | ProposalFailed:
-        """The event that closes a session without a design."""
-        outcome = self.outcome
-        if isinstance(outcome, LessonsOutcome) and outcome.text:
-            return LessonsWritten(text=outcome.text, n_designs=self.task.n_designs, **self.told)
-        cause, reason = _failure(outcome)
-        return self.failed(cause, reason, getattr(outcome, "duplicate_of", ""))
-
-    def failed(self, cause: str, reason: str, duplicate_of: str = "") -> ProposalFailed:
-        """A failure of this session."""
-        return ProposalFailed(
-            designer=self.work.designer, operator=self.task.operator, cause=cause, reason=reason,
-            duplicate_of=duplicate_of, **self._words(), **self.told,
-        )  # fmt: skip
-
-    def proposed(self, *, program: str, name: str, steps: Mapping[str, float]) -> DesignProposed:
-        """The event that closes a session with a design."""
-        assert isinstance(self.outcome, SessionOutcome) and self.outcome.tree is not None
-        tree, task = self.outcome.tree, self.task
-        return DesignProposed(
-            design=tree.design_id, name=name, program=program, operator=task.operator, parents=task.parents,
-            references=task.references, designer=self.work.designer, parts=tuple(unit.name for unit in tree.units()),
-            detail=self.outcome.title, target=self.outcome.target, odds=task.odds, steps=steps,
-            normal_form=normal_form(tree), reason=task.reason, **self._words(), **self.told,
-        )  # fmt: skip
-
-    def _words(self) -> dict[str, Any]:
-        outcome = self.outcome
-        if isinstance(outcome, LessonsOutcome):
-            return {}
-        return {"title": outcome.title, "abstract": outcome.abstract, "scores": dict(outcome.scores)}
 
 
 class Sessions:
@@ -143,9 +82,9 @@ class Sessions:
         except (KeyError, TypeError, ValueError) as error:  # of another version of Genesys
             task = SessionTask(session=work.session, operator=json.loads(blob)["operator"])
             reason = f"its task is of another version of Genesys: {error}"
-            return ended_as(work, task, parents, _stale(reason))
+            return ended_as(work.designer, task, parents, _stale(reason))
         await self._reading.catch_up()
-        return ended_as(work, task, parents, await self._conducted(session, work, task))
+        return ended_as(work.designer, task, parents, await self._conducted(session, work, task))
 
     async def _conducted(
         self, session: Session[Any], work: DesignSession, task: SessionTask
@@ -216,26 +155,6 @@ class _Reading:
         ]
 
 
-def session_of(task: SessionTask, parents: Sequence[UnitTree]) -> Session[SessionOutcome] | Session[LessonsOutcome]:
-    """The session that a task describes; the parents' programs stand in its order."""
-    if task.operator == LESSONS:
-        return lessons_session(task.evidence, common(task.bounds))
-    return design_session(brief_of(task, parents))
-
-
-def brief_of(task: SessionTask, parents: Sequence[UnitTree]) -> Brief:
-    """What a session is given.
-
-    Raises:
-        TypeError, ValueError: A task whose limits or bounds are of another version.
-    """
-    operator: Any = task.operator
-    return Brief(
-        session=task.session, operator=operator, parents=tuple(parents), evidence=task.evidence,
-        bounds=common(task.bounds), limits=SessionLimits(**task.limits), seed=task.seed, planted=task.planted,
-    )  # fmt: skip
-
-
 def _read(program: bytes) -> UnitTree:
     return UnitTree.from_json(json.loads(program))
 
@@ -244,31 +163,3 @@ def _stale(reason: str) -> Conducted[SessionOutcome | LessonsOutcome]:
     """The end of a session that could not be conducted."""
     outcome = SessionOutcome(tree=None, cause="stale", reason=reason)
     return Conducted(outcome=outcome, cost_nano=0, models={}, n_calls=0)
-
-
-def ended_as(
-    work: DesignSession, task: SessionTask, parents: tuple[UnitTree, ...],
-    conducted: Conducted[SessionOutcome | LessonsOutcome],
-) -> Ended:  # fmt: skip
-    """What came of a session, as the books are told of it."""
-    outcome = conducted.outcome
-    said = {
-        "log": [dict(entry) for entry in outcome.log],
-        "attempts": [asdict(attempt) for attempt in outcome.attempts],
-        "n_calls": conducted.n_calls,
-    }
-    account = json.dumps(said, sort_keys=True, default=str).encode()
-    told = {
-        "session": task.session, "account": content_hash(account), "cost_usd": conducted.cost_nano / NANO_PER_USD,
-        "models": dict(conducted.models),
-    }  # fmt: skip
-    return Ended(work=work, task=task, parents=parents, outcome=outcome, account=account, told=told)
-
-
-def _failure(outcome: SessionOutcome | LessonsOutcome) -> tuple[str, str]:
-    """Why a session gave nothing, in a word and a sentence; money that only this session lacks is no one else's matter."""
-    cause = outcome.cause or "refused"
-    if cause == "money":
-        caps = [entry.get("cap") for entry in outcome.log if entry.get("cause") == "money"]
-        cause = "money" if not caps or RUN_WIDE_CAPS.intersection(map(str, caps)) else "session-cap"
-    return cause, outcome.reason or "no reason was given"

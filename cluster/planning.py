@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from actors.designer import encode_program
+from genesys.agents.programs import encode_program
 from genesys.config import RunConfig, load_design, strategy
 from genesys.errors import ConfigError
 from genesys.evolution import EvolutionTree

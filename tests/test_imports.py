@@ -59,6 +59,10 @@ def test_books_and_strategies_import_nothing_about_language_models(module: str) 
     assert not [name for name in loaded if name.startswith(ABOUT_LANGUAGE_MODELS)]
 
 
+def test_a_replay_needs_no_ray() -> None:
+    assert modules_after("import genesys.cli._replaying").isdisjoint({"ray", "actors", "torch"})
+
+
 def test_importing_genesys_is_quick() -> None:
     assert quickest(["-c", "import genesys"]) < 0.3
 

@@ -8,10 +8,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from actors.designer import encode_program, step_sizes
-from actors.messages import DesignSession
-from actors.sessions import Ended, ended_as, session_of
 from genesys.agents.conductor import Session, conduct
+from genesys.agents.endings import Ended, ended_as, session_of
+from genesys.agents.programs import encode_program, step_sizes
 from genesys.evolution.events import DesignProposed, LessonsWritten, ProposalFailed, SessionStarted
 from genesys.evolution.operators import design_name
 from genesys.evolution.sessions import decode_task
@@ -106,8 +105,7 @@ class _Session:
         self._task = decode_task(journal.blob(started.task))
         programs = (journal.blob(run.tree.record(parent).program) for parent in self._task.parents)
         self._parents = tuple(UnitTree.from_json(json.loads(program)) for program in programs)
-        designer = started.designer if isinstance(end, LessonsWritten) else end.designer
-        self._work = DesignSession(designer=designer, session=started.session, task=started.task)
+        self._designer = started.designer if isinstance(end, LessonsWritten) else end.designer
 
     async def replayed(self, gateway: Gateway, treasury: ReplayTreasury) -> Replayed:
         task, absent = self._task, cast(Any, _Absent())
@@ -116,7 +114,7 @@ class _Session:
             session, session_id=task.session, gateway=gateway, workbench=absent, retriever=absent,
             claim=_granted, treasury=treasury, seed=task.seed, weights=task.weights,
         )  # fmt: skip
-        ended = ended_as(self._work, task, self._parents, conducted)
+        ended = ended_as(self._designer, task, self._parents, conducted)
         is_stale = getattr(conducted.outcome, "cause", "") == "stale"
         return Replayed(
             session=task.session, operator=task.operator, n_calls=conducted.n_calls,

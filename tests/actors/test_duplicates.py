@@ -13,6 +13,7 @@ import pytest
 import actors.designer
 from actors.designer import Designer
 from actors.messages import CheckTask, Done, ProposeTask, Submission
+from genesys.agents.programs import encode_program
 from genesys.api import Run
 from genesys.checker import VerdictCache, sketch_distance
 from genesys.config import RunConfig
@@ -76,7 +77,7 @@ def test_two_designers_with_the_same_news_make_one_design_and_its_twin(tmp_path:
 async def submit(world: World, tree: UnitTree) -> None:
     """A designer's submission of a design that it checked."""
     outcome = await world.designer._target._checked(tree)
-    program = actors.designer.encode_program(tree)
+    program = encode_program(tree)
     proposed = DesignProposed(
         design=tree.design_id,
         name=tree.design_id[:4],

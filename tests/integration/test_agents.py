@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.sessions import brief_of
 from genesys.agents.conductor import conduct
+from genesys.agents.endings import brief_of
 from genesys.agents.retrieval import Bm25Retriever
 from genesys.agents.workbench import Workbench
 from genesys.api import Run
