@@ -57,9 +57,20 @@ def unmeasured_note(tree: EvolutionTree) -> str:
 
 
 def ended_note(run: Run) -> str:
-    """Why a run ended, as a sentence; "" while it goes on."""
+    """Why a run ended, in a sentence or two; "" while it goes on."""
     ended = run.tree.finished or run.tree.draining
-    return ended and f"The run has ended: {ended}."
+    return ended and f"The run has ended: {ended}.{_money_note(run.tree)}"
+
+
+def _money_note(tree: EvolutionTree) -> str:
+    """That designs are missing because money for language models is; "" where nothing is missing."""
+    bottom = tree.ledger.account(tree.scales[0])
+    if not tree.out_of_money or bottom.used >= bottom.quota:
+        return ""
+    return (
+        f" The money of its language models is spent: {tree.out_of_money.rstrip('.')}. Raise what is reached in agents.caps "
+        "and go on with --resume."
+    )
 
 
 def unrated_note(run: Run) -> str:

@@ -21,8 +21,10 @@ from genesys.evolution.events import (
     Event,
     LeaseGranted,
     PolicyFailed,
+    ProposalFailed,
     RunDraining,
     RunFinished,
+    SessionStarted,
     VerificationFailed,
 )
 from genesys.evolution.fitness import PaperFitness
@@ -40,10 +42,16 @@ def write_run(folder: Path, events: Sequence[Event]) -> Run:
     return Run(store.root)
 
 
-def run_with(folder: Path, *more: Event, reference: str = "", caps: dict[str, float] | None = None) -> Run:
+def run_with(
+    folder: Path,
+    *more: Event,
+    reference: str = "",
+    caps: dict[str, float] | None = None,
+    quotas: tuple[int, ...] = (4, 1),
+) -> Run:
     """Two rated designs, and what happened then."""
     events: list[Event] = []
-    tree = start_tree(quotas=(4, 1), reference=reference, caps=caps, events=events)
+    tree = start_tree(quotas=quotas, reference=reference, caps=caps, events=events)
     for name, quality in (("a", 0.3), ("b", 0.6)):
         add_design(tree, name, is_seed=name == "a", events=events)
         verify(tree, name, "small", quality, events=events)
@@ -109,6 +117,20 @@ def test_an_end_by_a_cap_or_a_stop_says_how_to_go_on(tmp_path: Path) -> None:
     assert concluded(stopped).endswith("Go on with: genesys evolve budget.yaml --resume")
     spent = run_with(tmp_path / "3", RunFinished(reason="every quota is spent"))
     assert "--resume" not in concluded(spent)
+
+
+def test_an_end_for_want_of_money_for_language_models_names_their_caps(tmp_path: Path) -> None:
+    session = SessionStarted(session="session-1", designer="D-1", pool="llm", operator="mutation", parents=(), task="t")
+    reason = "the run's cap of 5.00 USD leaves no room"
+    poor = ProposalFailed(designer="D-1", operator="mutation", session="session-1", cause="money", reason=f"{reason}.")
+    end = RunFinished(reason="no design is left that could spend a quota")
+    spent = run_with(tmp_path / "1", session, poor, end)
+    told = f"The money of its language models is spent: {reason}. Raise what is reached in agents.caps"
+    assert told in concluded(spent)
+    assert "agents.caps" not in concluded(run_with(tmp_path / "2", session, poor)), "rules may go on"
+    assert "agents.caps" not in concluded(run_with(tmp_path / "3", session, replace(poor, cause="refused"), end))
+    full = run_with(tmp_path / "4", session, poor, end, quotas=(2, 1))
+    assert "agents.caps" not in concluded(full), "no design is missing"
 
 
 def test_a_run_without_a_rated_design_gives_the_reason_first_and_no_table(tmp_path: Path) -> None:
