@@ -98,6 +98,7 @@ def _has_sizes(sizes: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
 def _is_finding(value: Any) -> bool:
     return (
         isinstance(value, dict)
+        and value.keys() <= {*_FINDING_TEXTS, "line"}
         and all(isinstance(value.get(key), str) for key in _FINDING_TEXTS)
         and (value.get("line") is None or isinstance(value["line"], int))
         and value["severity"] in ("error", "warning")

@@ -131,6 +131,7 @@ def test_an_entry_cut_short_is_measured_again(tmp_path: Path, report: dict[str, 
     [
         {"findings": [{"rule": "x"}]},
         {"findings": [dict.fromkeys(("rule", "unit", "path", "measured", "required", "hint"), "") | {"severity": "none"}]},
+        {"findings": [dict.fromkeys(("rule", "unit", "path", "measured", "required", "hint", "more"), "") | {"severity": "error"}]},
         {"findings": None},
         {"stages": []},
         {"policy": "another"},
