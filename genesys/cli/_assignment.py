@@ -74,7 +74,7 @@ def new_assignment(
     """An assignment on parents by reference: seeds, files, or `RUN/DESIGN`, of which what the run measured is told.
 
     Raises:
-        ConfigError: No such mode or parent, or too few or too many for the mode.
+        ConfigError: No such mode or parent, too few or too many for the mode, or designs of several runs.
     """
     if mode not in N_PARENTS:
         raise ConfigError(f"Cannot design by {mode!r}: expected {', '.join(N_PARENTS)}.{suggest(mode, N_PARENTS)}")
@@ -124,14 +124,23 @@ def _full_name(name: str, api_base: str) -> str:
 
 
 def _read(references: Sequence[str]) -> tuple[tuple[UnitTree, ...], Evidence]:
+    """The parents, and what is known of them; seeds and files may stand beside designs of one run."""
     from genesys.api import open_run
 
-    split = [reference.rpartition("/") for reference in references]
-    runs = {run for run, _, _ in split}
-    if len(runs) == 1 and (run := runs.pop()) and not Path(references[0]).exists():
-        opened = open_run(run)
-        ids = [opened.record(design).id for _, _, design in split]
-        return tuple(opened.design(design).tree for design in ids), evidence(opened.tree, ids)
-    trees = tuple(map(load_design, references))
-    known = (Known(design=tree.design_id, name=Path(name).stem) for tree, name in zip(trees, references, strict=True))
-    return trees, Evidence(parents=tuple(known))
+    runs = {name: run for name in references if (run := name.rpartition("/")[0]) and not Path(name).exists()}
+    if len({*runs.values()}) > 1:
+        raise ConfigError(
+            f"Cannot design from parents of several runs ({', '.join(dict.fromkeys(runs.values()))}): what different runs "
+            f"measured cannot be compared; expected designs of one run. Save the others as files, `genesys show RUN/DESIGN "
+            f"--json`, and give those."
+        )
+    trees = {name: load_design(name) for name in references if name not in runs}
+    known = {name: Known(design=tree.design_id, name=Path(name).stem) for name, tree in trees.items()}
+    found = Evidence()
+    if runs:
+        opened = open_run(min(runs.values()))
+        ids = {name: opened.record(name.rpartition("/")[2]).id for name in runs}
+        found = evidence(opened.tree, list(ids.values()))
+        trees |= {name: opened.design(design).tree for name, design in ids.items()}
+        known |= zip(ids, found.parents, strict=True)
+    return tuple(trees[name] for name in references), replace(found, parents=tuple(known[name] for name in references))
