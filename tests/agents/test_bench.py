@@ -22,6 +22,7 @@ from genesys.cli.bench_agents import compared
 from genesys.config import load_design
 from genesys.ladder import LADDERS
 from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.calls import Remembered
 from genesys.llm.client import CallFailed
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig, ModelConfig, MoneyCaps
@@ -183,6 +184,17 @@ def test_nobody_who_answers_is_tried_again(tmp_path: Path) -> None:
     assert rates(away.results) == []
     bench = _Run(folder, ScriptedClient()).solve(some)
     assert not bench.stopped and len(bench.results) == 1 + len(some) and bench.results[1].session.endswith("#2")
+
+
+def test_what_another_version_began_is_tried_again_under_a_new_number(tmp_path: Path) -> None:
+    run, (case, *_) = _Run(tmp_path / "run", ScriptedClient(Rates(p_tool=0.0))), cases(1)
+    with closing(CallBook(run.folder / "calls.sqlite", run.agents.caps, PriceList.of(run.agents).to_json())) as book:
+        entry = Remembered(step="prompt direct", effect="of another version", result=None)
+        asyncio.run(LocalTreasury(book).remember("/".join(case.key), entry))
+    stale = run.solve([case])
+    assert [r.outcome for r in stale.results] == ["stale"] and not stale.stopped and rates(stale.results) == []
+    (_, again) = run.solve([case]).results
+    assert again.is_valid and again.session.endswith("#2")
 
 
 def test_putting_in_what_exists_solves_nothing_new(tmp_path: Path) -> None:
