@@ -11,7 +11,8 @@ import pytest
 
 HEAVY = ("torch", "ray", "numpy", "deepspeed", "yaml", "rich", "typer", "pydantic")
 PURE = ("genesys", "genesys.errors", "genesys.gau", "genesys.gau.library", "genesys.ladder", "genesys.evolution",
-        "genesys.evolution.operators", "genesys.evolution.selection", "genesys.evolution.promotion", "genesys.roles", "genesys.roles.session")  # fmt: skip
+        "genesys.evolution.operators", "genesys.evolution.selection", "genesys.evolution.promotion",
+        "genesys.roles", "genesys.roles.session")  # fmt: skip
 DOMAIN_FREE = ("genesys.evolution.tree", "genesys.evolution.population", "genesys.evolution.selection",
                "genesys.evolution.promotion", "genesys.ladder", "genesys.storage.sqlite_journal")  # fmt: skip
 ABOUT_LANGUAGE_MODELS = (
