@@ -114,8 +114,13 @@ def _coded(work: Work, task: Task, last: Coding | None) -> Generator[Effect, Any
             yield _noted(work, task, coding, sample)
         if drafts := distinct(_grown(task, coding) for coding in codings if coding.passes):
             return drafts, ""
-        lanes = [*codings]
+        lanes = [_kept(lane, coding) for lane, coding in zip(lanes, codings, strict=True)]
     return (), setback_text(task.place, lanes[0] if lanes else None)
+
+
+def _kept(last: Coding | None, coding: Coding) -> Coding:
+    """What the next coding of a lane is told; one without code leaves the code and the findings from before."""
+    return coding if coding.code or last is None else replace(last, reason=coding.reason)
 
 
 def _grown(task: Task, coding: Coding, *, is_coded: bool = True) -> Draft:

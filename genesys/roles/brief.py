@@ -8,6 +8,7 @@ from typing import Literal
 
 from genesys.evolution.evidence import Evidence
 from genesys.gau import UnitTree
+from genesys.roles.effects import Source
 
 Flow = Literal["units", "direct"]
 
@@ -51,6 +52,14 @@ class SessionLimits:
     feedback: bool = True
     retrieval_tokens: int = 2000
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What proposer, reviewer and coder may search: entries of failures tell what was measured, those of designs do not."""
+        is_open: dict[Source, bool] = {
+            "unit": True, "design": True, "failure": self.feedback, "paper": self.literature,
+        }  # fmt: skip
+        return tuple(source for source, opened in is_open.items() if opened)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
@@ -90,7 +99,7 @@ class SessionOutcome:
     Attributes:
         tree: The finished design; None when the session failed.
         cause: Of a failure: `proposal` (none passed), `duplicate`, `units` (too many given up), `check`, `refused`, `money`,
-            `stale` (taken up again, it asked for something else).
+            `stale` (taken up again, it asked for something else), `bug` (a mistake in Genesys ended it).
         duplicate_of: The design that exists already.
         target: Path of the unit that a mutation changed.
         scores: Of the proposal and the units, such as `reviewer.rating`, `observer.fidelity` (means over units).

@@ -10,7 +10,7 @@ from typing import Any
 from genesys.errors import suggest
 from genesys.gau.library import library
 from genesys.roles.answers import CoderTurn
-from genesys.roles.effects import Ask, Derive, Effect, Profile, Refusal, Search, Source
+from genesys.roles.effects import Ask, Derive, Effect, Profile, Refusal, Search
 from genesys.roles.judging import read, verdict
 from genesys.roles.packing import shorten
 from genesys.roles.prompt import Prompt, fenced, render
@@ -57,7 +57,8 @@ def _tool(work: Work, task: Task, turn: CoderTurn) -> Generator[Effect, Any, str
             findings = yield from verdict(work, tree, task.place.path)
             return f"The checks say:\n{findings_text(findings)}"
         case "search":
-            found = yield Search(query=turn.query, sources=_sources(work), n_tokens=work.brief.limits.retrieval_tokens)
+            limits = work.brief.limits
+            found = yield Search(query=turn.query, sources=limits.sources, n_tokens=limits.retrieval_tokens)
             return passages_text(found)
         case "derive":
             return fenced("derivation", "sympy", shorten((yield Derive(program=turn.code)), TOOL_TOKENS))
@@ -70,14 +71,6 @@ def _read_unit(work: Work, name: str) -> str:
     if name not in units:
         return f"There is no unit {line(name, 80)!r}.{suggest(name, units)} There are: {', '.join(units)}."
     return fenced("unit", name, units[name].source)
-
-
-def _sources(work: Work) -> tuple[Source, ...]:
-    limits = work.brief.limits
-    sources: dict[Source, bool] = {
-        "unit": True, "design": limits.feedback, "failure": limits.feedback, "paper": limits.literature,
-    }  # fmt: skip
-    return tuple(source for source, is_open in sources.items() if is_open)
 
 
 def _prompt(work: Work, task: Task, last: Coding | None) -> Prompt:

@@ -10,7 +10,7 @@ from typing import Any
 from genesys.roles.account import Account
 from genesys.roles.answers import ProposerTurn, ReviewerTurn
 from genesys.roles.brief import Attempt, Brief
-from genesys.roles.effects import Ask, Effect, Passage, Refusal, Role, Search, Source, Tell
+from genesys.roles.effects import Ask, Effect, Passage, Refusal, Role, Search, Tell
 from genesys.roles.grafting import most_units
 from genesys.roles.planting import planted
 from genesys.roles.prompt import Prompt, render
@@ -102,6 +102,7 @@ class _Stage:
 
     def __init__(self, brief: Brief, common: Mapping[str, str]) -> None:
         self.brief, self.limits, self.common = brief, brief.limits, common
+        self.most = f"A finished tree has at most {most_units(brief)} units."
         self.account = Account()
         self.max_searches = self.n_searches = self.limits.max_searches if self.limits.literature else 0
         self.proposal: ProposerTurn | None = None
@@ -131,7 +132,7 @@ class _Stage:
     # --- proposing ---------------------------------------------------------------------------------------------
 
     def opening(self) -> Prompt:
-        task = f"{TASKS[self.brief.operator]} A finished tree has at most {most_units(self.brief)} units."
+        task = f"{TASKS[self.brief.operator]} {self.most}"
         return render("proposer", self.fields | {"task": task, "n_searches": str(self.n_searches)}, self.common)
 
     def feedback(self) -> str:
@@ -169,14 +170,10 @@ class _Stage:
 
     def _search(self, role: Role, query: str) -> Generator[Effect, Any, str]:
         passages = yield Search(
-            query=query, sources=self._sources(), n=N_NEAREST, n_tokens=self.limits.retrieval_tokens
+            query=query, sources=self.limits.sources, n=N_NEAREST, n_tokens=self.limits.retrieval_tokens
         )
         self.account.note("search", role=role, query=query, found=[f"{p.source} {p.name}" for p in passages])
         return passages_text(passages)
-
-    def _sources(self) -> tuple[Source, ...]:
-        """Entries of failures tell what was measured: who may not read results does not read them there either."""
-        return ("unit", "design", "failure", "paper") if self.limits.feedback else ("unit", "design", "paper")
 
     # --- rating ------------------------------------------------------------------------------------------------
 
@@ -202,7 +199,7 @@ class _Stage:
     def audit(self, bad: ProposerTurn) -> Generator[Effect, Any, Refusal | None]:
         """Have a proposal reviewed that is known to be bad; a refusal where money is out."""
         near = yield from self._nearest(bad)
-        review = yield from self._review("reviewer", bad, near)
+        review = yield from self._review("reviewer", bad, near, of=" of a planted proposal")
         if isinstance(review, Refusal):
             return review if review.cause == "money" else None
         self.planted = {"planted.rating": float(review.rating)}
@@ -229,10 +226,19 @@ class _Stage:
         return f"it is too near to {line(same, 120)!r}, which was proposed before"
 
     def _review(
-        self, role: Role, proposal: ProposerTurn, near: tuple[Passage, ...]
+        self, role: Role, proposal: ProposerTurn, near: tuple[Passage, ...], *, of: str = ""
     ) -> Generator[Effect, Any, ReviewerTurn | Refusal]:
-        readable = [p for p in near if p.source in self._sources()] if self.limits.literature else []
-        fields = self.fields | {"proposal": proposal_text(proposal), "nearest": passages_text(readable)}
+        """What a role says of a proposal.
+
+        Args:
+            of: What those who watch are told of the proposal.
+        """
+        readable = [p for p in near if p.source in self.limits.sources] if self.limits.literature else []
+        fields = self.fields | {
+            "proposal": proposal_text(proposal),
+            "nearest": passages_text(readable),
+            "most": self.most,
+        }
         n_searches = self.max_searches if role == "reviewer" else 0
         if role == "reviewer":
             fields |= {"n_searches": str(n_searches), "last_review": self.previous or "This is its first review."}
@@ -240,7 +246,7 @@ class _Stage:
         said: ReviewerTurn | Refusal
         said, _, _ = yield from self._turn(ask, n_searches)
         if isinstance(said, ReviewerTurn):
-            yield Tell(stage="review", text=line(f"{role}: {said.rating:g} of 5. {said.review}", 600))
+            yield Tell(stage="review", text=line(f"{role}{of}: {said.rating:g} of 5. {said.review}", 600))
         return said
 
 

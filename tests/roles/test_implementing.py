@@ -152,7 +152,7 @@ def test_the_blind_and_those_without_literature_cannot_search_for_it() -> None:
     turns = iter([coder("", "search", "decay"), coder(unit_text("New", "mixer"))])
     world = World(lambda ask: next(turns))
     built(world, brief("mutation", GPT, limits=replace(GREEDY, feedback=False, literature=False)), "mixer")
-    assert world.singles(Search)[0].sources == ("unit",)
+    assert world.singles(Search)[0].sources == ("unit", "design")
 
 
 def test_a_coder_that_never_hands_in_fails_its_attempts_and_the_session_ends() -> None:
@@ -161,6 +161,17 @@ def test_a_coder_that_never_hands_in_fails_its_attempts_and_the_session_ends() -
     assert (done.tree, done.cause) == (None, "refused")  # nothing was ever handed in
     assert len(world.asks("coder")) == 3 * 3 * 3  # three turns an attempt, three attempts a unit, three units given up
     assert "handed nothing in" in done.reason
+
+
+def test_a_coding_without_code_does_not_lose_the_code_before() -> None:
+    turns = iter(
+        [coder("no unit at all"), coder("", "search", "a"), coder("", "search", "b"), coder(unit_text("Good", "mixer"))]
+    )
+    world = World(lambda ask: next(turns))
+    done = built(world, brief("mutation", GPT, limits=replace(GREEDY, max_turns=1)), "mixer")
+    assert done.tree is not None
+    told = world.asks("coder")[-1].prompt.messages[1].text.partition("# The last attempt")[2]
+    assert "no unit at all" in told and "handed nothing in" in told and "[syntax]" in told
 
 
 def test_findings_and_reviews_go_back_to_the_coder() -> None:

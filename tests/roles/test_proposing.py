@@ -182,6 +182,12 @@ def test_a_planted_proposal_is_reviewed_first_and_the_session_goes_on() -> None:
     assert played.outcome.scores["planted.rating"] == 2.0 and played.outcome.scores["reviewer.rating"] == 4.0
     assert played.outcome.proposal == PROPOSAL
     assert bad.title not in said_to(played.asked("proposer")[0])
+    told = [
+        effect.text.partition(":")[0]
+        for effect in played.effects
+        if isinstance(effect, Tell) and effect.stage == "review"
+    ]
+    assert told == ["reviewer of a planted proposal", "reviewer"]
 
 
 def test_planting_is_drawn_by_session_at_the_rate_asked_for() -> None:
