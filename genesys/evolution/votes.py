@@ -71,7 +71,7 @@ def score_of(metrics: Metrics, vote: str) -> float:
 
 def earned(metrics: Metrics, vote: str) -> float:
     """What the result is worth: its score, and 0 below chance, since lacking a result must not beat a bad one."""
-    chance = metrics.get(_key_beside(vote, "_chance"), 0.0)  # `score_of` without two calls: a replay asks ten million times
+    chance = metrics.get(_key_beside(vote, "_chance"), 0.0)  # `score_of` without its calls: ten million in a replay
     score = (metrics.get(vote, chance) - chance) / (1.0 - chance)
     return score if score > 0.0 else 0.0
 
