@@ -368,6 +368,13 @@ def test_a_twin_is_recorded_whole_and_waits_for_nothing() -> None:
         tree.apply(refused)
 
 
+def test_a_seed_that_is_rejected_is_waited_for_no_more() -> None:
+    tree = start_tree(quotas=(4, 2, 1))
+    tree.apply(DesignProposed(design="b", name="b", program="p", operator="seed", is_seed=True))
+    tree.apply(DesignRejected(design="b", findings=()))
+    assert tree.n_pending_seeds == 0
+
+
 @pytest.mark.parametrize("outcome", ["failed", "poison"])
 def test_a_run_that_ended_badly_is_recorded_whole(outcome: str) -> None:
     tree = start_tree(quotas=(4, 2, 1))

@@ -74,6 +74,15 @@ def test_the_cap_in_the_way_is_named(caps: Caps, said: str) -> None:
         Budget(caps).reserve(cost)
 
 
+@pytest.mark.parametrize(
+    "caps", [Caps(runs=2), Caps(tokens=100_000), Caps(gpu_seconds=7200), Caps(usd=4.0, usd_per_gpu_hour=2.0)]
+)
+def test_a_cap_may_be_reached_and_not_passed(caps: Caps) -> None:
+    budget = Budget(caps)
+    budget.reserve(Cost.of(100_000, 7200, runs=2))
+    assert budget.shortage(Cost.of(1, 1.0))
+
+
 @pytest.mark.parametrize("data", [{"gpus": 1}, {"runs": -1}, {"usd": float("inf")}, {"tokens": "9"}, {"runs": True}])
 def test_caps_that_make_no_sense_are_refused(data: dict[str, object]) -> None:
     with pytest.raises(BookkeepingError, match="Cannot set cap"):
