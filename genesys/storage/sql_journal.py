@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-import msgspec
-
 from genesys.errors import ConfigError, FencedError
 from genesys.evolution.events import Event, event_from_json, event_to_json
 from genesys.storage.journal import BlobError, Entry, content_hash
@@ -175,6 +173,8 @@ class SqlJournal(ABC):
 
 def _decode(text: str) -> Any:
     """Plain data; msgspec reads a journal in half the time of `json`, but not the halves of surrogates that `json` writes."""
+    import msgspec  # here, since whoever only writes needs the standard library alone
+
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:

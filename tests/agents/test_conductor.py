@@ -21,6 +21,7 @@ from genesys.gau.library import seed_design
 from genesys.ladder import LADDERS
 from genesys.llm.calls import Remembered
 from genesys.roles.answers import PlannerTurn
+from genesys.roles.brief import SessionOutcome
 from genesys.roles.effects import (
     Ask,
     Check,
@@ -206,7 +207,7 @@ def test_infrastructure_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPa
         run(Derive(program="1"), cage=Flaky(3))
 
 
-def test_a_bug_of_ours_goes_on_and_ends_what_runs_beside_it() -> None:
+def test_a_bug_of_ours_ends_its_session_and_what_runs_beside_it() -> None:
     ended = []
 
     async def forever(step: str, asked: Ask) -> Answer:
@@ -222,8 +223,11 @@ def test_a_bug_of_ours_goes_on_and_ends_what_runs_beside_it() -> None:
                 raise ZeroDivisionError("our bug")
             return await forever(step, asked)
 
-    with pytest.raises(ZeroDivisionError):
-        run(Gather((ask("a"), ask("b"))), gateway=Gateway())  # type: ignore[arg-type]
+    outcome = run(Gather((ask("a"), ask("b"))), gateway=Gateway()).outcome  # type: ignore[arg-type]
+    assert isinstance(outcome, SessionOutcome) and (outcome.cause, outcome.reason) == (
+        "bug",
+        "ZeroDivisionError: our bug",
+    )
     assert ended == ["0.0"]
 
 

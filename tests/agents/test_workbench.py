@@ -189,9 +189,9 @@ class ForgingCage(NullCage):
 
 
 def test_a_forged_report_ends_no_session() -> None:
-    finding = dict.fromkeys(("rule", "unit", "path", "measured", "required", "hint", "more"), "x") | {
-        "severity": "error"
-    }
+    finding = dict.fromkeys(("rule", "unit", "path", "measured", "required", "hint"), "x") | {"severity": "error"}
+    cage = ForgingCage(findings=[finding | {"more": "x"}])
+    assert rules(with_cage(cage, lambda b: b.check(Check(tree=GPT)))) == {"check-error"}
     cage = ForgingCage(findings=[finding])
     assert rules(with_cage(cage, lambda b: b.check(Check(tree=GPT)))) == {"x"}
     assert with_cage(cage, lambda b: b.profile(GPT)).endswith("- [x] x: measured x; required x. x")
