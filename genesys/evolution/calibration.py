@@ -12,7 +12,7 @@ from genesys.evolution.events import ProposalFailed
 from genesys.evolution.inference import t_quantile
 from genesys.evolution.tree import EvolutionTree
 
-MIN_RANKED = 4
+MIN_RANKED = 10  # below, four designs in one order would be a correlation of 1 with no doubt at all
 MIN_FITTED = 3
 PLANTED = "planted.rating"
 _Z_95 = NormalDist().inv_cdf(0.975)
@@ -94,7 +94,8 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> Interval:
         return Interval(value=None, low=None, high=None, n=n)
     mean = (n + 1) / 2
     rho = sum((x - mean) * (y - mean) for x, y in zip(xs, ys, strict=True)) / spread
-    z = atanh(max(-1 + 1e-12, min(1 - 1e-12, rho)))
+    most = 1 - 1 / (n * n)  # one order among so many: the interval of 1 itself would have no width
+    z = atanh(max(-most, min(most, rho)))
     half = _Z_95 * sqrt((1 + rho**2 / 2) / (n - 3))
     return Interval(value=rho, low=tanh(z - half), high=tanh(z + half), n=n)
 
