@@ -10,9 +10,10 @@ from typing import Any
 import ray
 
 from actors.batching import Batched
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import Call, CallEnd, Denied, Granted, Known, KnownFailure, Remembered, Usage
 from genesys.llm.limits import paces
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.settings import AgentsConfig
 from genesys.llm.spending import Totals
 

@@ -37,10 +37,11 @@ from genesys.evolution.evidence import Evidence, Known
 from genesys.gau import UnitTree
 from genesys.gau.library import seed_design
 from genesys.ladder import LADDERS
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import Treasury
 from genesys.llm.client import LiteLLMClient
 from genesys.llm.gateway import Gateway
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig, ModelConfig, MoneyCaps
 from genesys.roles.brief import Brief, SessionLimits

@@ -16,11 +16,12 @@ from genesys.errors import ConfigError
 from genesys.gau import UnitTree
 from genesys.gau.library import SEED_NAMES, seed_design
 from genesys.gau.normal_form import normal_form
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import CALLS_FILE
 from genesys.llm.client import LiteLLMClient
 from genesys.llm.gateway import Gateway
 from genesys.llm.limits import paces
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import PriceList
 from genesys.llm.served import endpoint
 from genesys.llm.settings import AgentsConfig, ModelConfig

@@ -20,9 +20,9 @@ from genesys.agents.retrieval import Bm25Retriever, library_documents
 from genesys.agents.workbench import Workbench
 from genesys.evolution.evidence import Evidence, Known
 from genesys.gau import UnitTree
-from genesys.llm.book import LocalTreasury
 from genesys.llm.client import Client
 from genesys.llm.gateway import Gateway
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig
 from genesys.roles.answers import ProposerTurn

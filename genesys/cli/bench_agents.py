@@ -145,10 +145,11 @@ async def _bench(
     from genesys.agents.bench import Bench
     from genesys.api import VOCAB_SIZE
     from genesys.checker import VerdictCache
-    from genesys.llm.book import CallBook, LocalTreasury
+    from genesys.llm.book import CallBook
     from genesys.llm.calls import CALLS_FILE
     from genesys.llm.client import LiteLLMClient
     from genesys.llm.limits import paces
+    from genesys.llm.local_treasury import LocalTreasury
     from genesys.llm.prices import PriceList
     from genesys.sandbox import ForkCage
 

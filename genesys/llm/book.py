@@ -11,20 +11,18 @@ A lost call may still end as any of the first three, when its asker lived on. En
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
-import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from genesys.errors import FencedError, GenesysError, TransientError
+from genesys.errors import FencedError
 from genesys.llm.book_tables import MINUTE_S, Mode, open_calls, pack, unpack
 from genesys.llm.calls import (
     Call,
@@ -39,7 +37,6 @@ from genesys.llm.calls import (
     Usage,
 )
 from genesys.llm.caps import MOST_NANO, Cap, Caps, denied, usd_text
-from genesys.llm.limits import Pace
 from genesys.llm.settings import MoneyCaps
 from genesys.llm.spending import Totals, totals
 
@@ -56,9 +53,10 @@ class CallBook:
     """What every call of a run cost or may still cost, what was answered, and what sessions remember.
 
     Guarantees: an entry is durable when its method, or the outermost `together()`, returns; what is booked, reservations
-    included, never passes a cap by an entry of `reserve`; each cost is booked once, whoever repeats it. Opening
-    the file as a writer fences the writer before, and makes `lost` what was in flight. A connection serves one caller at
-    a time. It does not know what the provider charges: a call whose maximum was too low is booked as it was, with a MoneyError.
+    included, never passes a cap by an entry of `reserve`; each cost is booked once, whoever repeats it. Opening the file
+    as a writer fences the writer before, and makes `lost` what was in flight. Entries of several threads take turns, and
+    `close` waits for the one under way. It does not know what the provider charges: a call whose maximum was too low is
+    booked as it was, with a MoneyError.
 
     Args:
         caps: May differ from those of an earlier opening.
@@ -80,6 +78,7 @@ class CallBook:
         self._clock = clock
         self._caps = Caps(caps or MoneyCaps())
         self._epoch = 0
+        self._turn = threading.RLock()  # SQLite's memory is gone at once when a connection is closed under a statement
         self._is_entering = False  # not the connection's word for it, which a failed rollback leaves true
         self._db = open_calls(path, mode)
         if mode == "writer":
@@ -107,15 +106,19 @@ class CallBook:
         Raises:
             FencedError: Another writer took the books over, or these were opened to read.
         """
-        if self._is_entering:
-            yield
-            return
-        with self._transaction():
-            epoch = int(self._meta("epoch"))
-            if not self._epoch or epoch != self._epoch:
-                what = f"writer {epoch} took over from writer {self._epoch}" if self._epoch else "it was opened to read"
-                raise FencedError(f"Cannot book in {self.path.name}: {what}. Stop this process.")
-            yield
+        with self._turn:
+            if self._is_entering:
+                yield
+                return
+            with self._transaction():
+                self._check_writer()
+                yield
+
+    def _check_writer(self) -> None:
+        epoch = int(self._meta("epoch"))
+        if not self._epoch or epoch != self._epoch:
+            what = f"writer {epoch} took over from writer {self._epoch}" if self._epoch else "it was opened to read"
+            raise FencedError(f"Cannot book in {self.path.name}: {what}. Stop this process.")
 
     def reserve(self, call: Call) -> Granted | Known | KnownFailure | Denied:
         """Set aside the most that a call can cost, unless it ended before or a cap has no room for it.
@@ -302,97 +305,10 @@ class CallBook:
             self._is_entering = False
 
     def close(self) -> None:
-        self._db.close()
+        with self._turn:
+            self._db.close()
 
 
 def _clean(reason: str) -> str:
     """An endpoint's words as text that can be stored."""
     return reason[:MAX_REASON].encode(errors="backslashreplace").decode()
-
-
-class LocalTreasury:
-    """A `Treasury` over a book that is its own, within one event loop.
-
-    Guarantees: entries that are made while the disk is busy go out together with one write; they are made in the order
-    in which they came. An asker that is cancelled leaves its call reserved, until somebody asks it again. A disk that is
-    full is a TransientError, and nothing was entered.
-
-    Args:
-        paces: Rate limits by model; those not named have none. What was in flight before this treasury began is not known to them.
-    """
-
-    def __init__(self, book: CallBook, paces: Mapping[str, Pace] | None = None) -> None:
-        self.book = book
-        self._paces = dict(paces or {})
-        self._in_flight: dict[int, tuple[Pace, int]] = {}  # by token: what it took of its model's tokens
-        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-        self._writing: asyncio.Task[None] | None = None
-
-    async def reserve(self, call: Call) -> Granted | Known | KnownFailure | Denied:
-        answer = await self._entered(partial(self.book.reserve, call))
-        if not isinstance(answer, Granted):
-            return cast(Known | KnownFailure | Denied, answer)
-        pace, n_tokens = self._paces.setdefault(call.model, Pace()), call.n_input_bound + call.n_output_bound
-        self._in_flight[answer.token] = pace, n_tokens
-        return Granted(token=answer.token, delay_s=pace.reserve(n_tokens))
-
-    async def commit(self, token: int, response: Mapping[str, Any], usage: Usage, cost_nano: int) -> None:
-        pace, n_tokens = self._in_flight.pop(token, (Pace(), 0))
-        pace.give_back(n_tokens - usage.n_input - usage.n_output)
-        await self._entered(partial(self.book.commit, token, response, usage, cost_nano))
-
-    async def fail(self, token: int, cause: CallEnd, reason: str, retry_after_s: float = 0.0) -> None:
-        pace, n_tokens = self._in_flight.pop(token, (Pace(), 0))
-        pace.give_back(0 if cause in ("timeout", "cancelled") else n_tokens)
-        pace.hold(retry_after_s)
-        await self._entered(partial(self.book.fail, token, cause, reason))
-
-    async def memory(self, session: str) -> tuple[Remembered, ...]:
-        return cast(tuple[Remembered, ...], await self._entered(partial(self.book.memory, session)))
-
-    async def remember(self, session: str, remembered: Remembered) -> None:
-        await self._entered(partial(self.book.remember, session, remembered))
-
-    async def totals(self) -> Totals:
-        """What was spent by now."""
-        return cast(Totals, await self._entered(self.book.totals))
-
-    async def prices(self) -> dict[str, Any]:
-        """What models cost in this run."""
-        return cast(dict[str, Any], await self._entered(lambda: self.book.prices))
-
-    async def _entered(self, entry: Callable[[], Any]) -> Any:
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, done))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())  # after this turn of the loop: its others come along
-        return await done
-
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                answers = await asyncio.to_thread(self._make, [entry for entry, _ in batch])
-            except Exception as error:  # fenced, or the disk is full: none was made
-                ours = isinstance(error, GenesysError)
-                answers = [(False, error if ours else TransientError(f"calls were not booked: {error}"))] * len(batch)
-            for (_, done), (succeeded, value) in zip(batch, answers, strict=True):
-                if done.done():
-                    continue  # its asker gave up
-                if succeeded:
-                    done.set_result(value)
-                else:
-                    done.set_exception(value)
-
-    def _make(self, entries: list[Callable[[], Any]]) -> list[tuple[bool, Any]]:
-        """Make some entries in one transaction; an entry that is refused leaves the others standing."""
-        answers: list[tuple[bool, Any]] = []
-        with self.book.together():
-            for entry in entries:
-                try:
-                    answers.append((True, entry()))
-                except sqlite3.Error:
-                    raise
-                except Exception as error:  # its asker's to handle
-                    answers.append((False, error))
-        return answers

@@ -17,8 +17,9 @@ from actors.verifier import Data, Verifier, VerifierSettings
 from cluster.evolve import focus_of, session_settings
 from cluster.planning import make_plan
 from genesys.config import RunConfig
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import CALLS_FILE
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import PriceList
 from genesys.storage import RunStore
 from genesys.testing.null_cage import NullCage, NullScorer

@@ -21,9 +21,10 @@ from genesys.cli._problems import cases_of, read_problems
 from genesys.cli.bench_agents import compared
 from genesys.config import load_design
 from genesys.ladder import LADDERS
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import Remembered
 from genesys.llm.client import CallFailed
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig, ModelConfig, MoneyCaps
 from genesys.roles.brief import SessionLimits

@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from genesys.agents.workbench import BENCH_MODULES, Workbench
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.client import LiteLLMClient
 from genesys.llm.gateway import Gateway
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig, ModelConfig, MoneyCaps
 from genesys.roles.brief import SessionLimits, SessionOutcome

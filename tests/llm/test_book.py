@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from genesys.errors import ConfigError, FencedError, TransientError
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import Denied, Granted, Known, Remembered
 from genesys.llm.limits import Pace
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.settings import MoneyCaps
 from genesys.testing.treasury import CENT, USAGE, OpenTreasury, TreasuryTestCase, call
 
@@ -202,3 +206,43 @@ def test_what_is_on_its_way_may_come_back_cheaper(path: Path) -> None:
     book.commit(first.token, {}, USAGE, CENT)
     for _ in range(2):  # one cent is spent, one is on its way: one call may still go, two never
         assert isinstance(denied := book.reserve(call("d", 2 * CENT)), Denied) and not denied.may_pass
+
+
+def test_books_are_closed_after_the_entry_under_way(path: Path) -> None:
+    """SQLite frees its memory at once: a statement of another thread would go on in it (a segmentation fault in CI)."""
+    book, begun, released = CallBook(path), threading.Event(), threading.Event()
+
+    def enter() -> None:
+        with book.together():
+            book.reserve(call())
+            begun.set()
+            released.wait(10)
+
+    with ThreadPoolExecutor(2) as threads:
+        entering = threads.submit(enter)
+        assert begun.wait(10)
+        closing = threads.submit(book.close)
+        time.sleep(0.1)
+        assert not closing.done()
+        released.set()
+        closing.result(10)
+        entering.result(10)
+    assert booked(path) == CENT
+
+
+def test_entries_of_several_threads_are_transactions_of_their_own(path: Path) -> None:
+    book = CallBook(path)
+
+    def enter(k: int) -> bool:
+        try:
+            with book.together():
+                book.reserve(call(f"c{k}"))
+                if k % 2:
+                    raise ValueError("taken back")
+        except ValueError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        kept = sum(threads.map(enter, range(200)))
+    assert booked(path) == kept * CENT == 100 * CENT

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from genesys.llm import sending
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.client import LiteLLMClient
 from genesys.llm.gateway import Answered, Gateway
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import PriceList
 from genesys.llm.settings import AgentsConfig, ModelConfig, MoneyCaps
 from genesys.roles.answers import ObserverTurn

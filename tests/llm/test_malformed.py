@@ -17,10 +17,11 @@ import pytest
 from genesys.agents.workbench import BENCH_MODULES, Workbench
 from genesys.evolution.evidence import Evidence, Known
 from genesys.llm import sending
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import CallFailure, Usage
 from genesys.llm.client import CallFailed, LiteLLMClient, Response, Vectors
 from genesys.llm.gateway import Gateway
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.prices import Price, PriceList
 from genesys.llm.schema import Schema
 from genesys.llm.settings import AgentsConfig, ModelConfig, MoneyCaps

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from genesys.errors import FencedError
-from genesys.llm.book import DAY_S, CallBook, LocalTreasury
+from genesys.llm.book import DAY_S, CallBook
 from genesys.llm.calls import NANO_PER_USD, Call, CallFailure, Denied, Granted, Known, KnownFailure, Treasury, Usage
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.settings import MoneyCaps
 from genesys.testing.treasury import call
 

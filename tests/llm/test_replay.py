@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from genesys.llm.book import CallBook, LocalTreasury
+from genesys.llm.book import CallBook
 from genesys.llm.calls import Denied, Granted, Known, KnownFailure, Remembered, StaleError
+from genesys.llm.local_treasury import LocalTreasury
 from genesys.llm.replay import ReplayTreasury
 from genesys.llm.settings import MoneyCaps
 from genesys.testing.treasury import CENT, USAGE, call, granted
