@@ -53,17 +53,24 @@ STAND_INS = frozenset({"model_discovery", "torchtune", "transformers"})
 
 
 def check_reach(unit: Unit, nodes: list[ast.AST]) -> Iterator[Finding]:
-    """Findings about every name in a text, given as all nodes of its tree, that leads out of tensor computation."""
+    """Findings about every name in a text, given as the statements and expressions of its tree, that leads out of tensor computation."""
     reader = _Reader(nodes)
     for node in nodes:
+        if not isinstance(node, _READ):
+            continue
         for rule, measured in reader.read(node):
             required = "tensor computation, with names written out"
             yield RULES[rule].finding(measured, required, unit=unit.name, line=getattr(node, "lineno", None))
 
 
+_READ = (ast.Import, ast.ImportFrom, ast.Name, ast.Attribute, ast.Call)
+
+
 class _Reader:
     def __init__(self, nodes: list[ast.AST]) -> None:
-        self._origins = {name: origin for node in nodes for name, origin in _imports(node)}
+        self._origins = {
+            name: origin for node in nodes if isinstance(node, ast.stmt) for name, origin in _imports(node)
+        }
         for node in nodes:
             if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
                 origin = self._origin(node.value)

@@ -89,13 +89,18 @@ def check_request(
             raise ConfigError(f"Cannot run stage {stage!r}: expected {', '.join(STAGES)}.{suggest(stage, STAGES)}")
     return {
         "tree": tree.to_json(),
-        "scales": [asdict(scale) for scale in scales],
+        "scales": [dict(_plain(scale)) for scale in scales],
         "vocab_size": vocab_size,
         "stages": [stage for stage in STAGES if stage in stages or stage in NEEDED_STAGES],
         "partial": partial,
         "behaviour": behaviour,
-        "effectiveness": asdict(effectiveness or EffectivenessPolicy()),
+        "effectiveness": dict(_plain(effectiveness or EffectivenessPolicy())),
     }
+
+
+@cache
+def _plain(setting: Scale | EffectivenessPolicy) -> dict[str, Any]:
+    return asdict(setting)
 
 
 def policy_hash(request: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 
 from genesys.checker.reach import check_reach
 from genesys.checker.rules import RULES
@@ -28,11 +29,12 @@ def check_static(tree: UnitTree) -> list[Finding]:
     return findings
 
 
-def _check_unit(unit: Unit) -> list[Finding]:
-    nodes = list(ast.walk(ast.parse(unit.source)))
+@lru_cache(maxsize=1024)  # designs share most of their units
+def _check_unit(unit: Unit) -> tuple[Finding, ...]:
+    nodes: list[ast.AST] = [n for n in ast.walk(ast.parse(unit.source)) if isinstance(n, (ast.stmt, ast.expr))]
     found = [*_check_statements(unit, nodes), *check_reach(unit, nodes), *_check_slots(unit, nodes)]
     first = {(finding.rule, finding.line): finding for finding in reversed(found)}  # one of a rule on a line is enough
-    return [finding for finding in found if first[finding.rule, finding.line] is finding]
+    return tuple(finding for finding in found if first[finding.rule, finding.line] is finding)
 
 
 def _check_statements(unit: Unit, nodes: list[ast.AST]) -> Iterator[Finding]:

@@ -24,10 +24,10 @@ def read_object(text: str, keys: Collection[str] = ()) -> dict[str, Any] | str:
     and commas before a closing bracket are let pass: neither can mean anything else. Of several objects, it is the last
     of those with the most of `keys`; one with none of them is not meant.
     """
-    for candidate in (text, _COMMA.sub(_without_comma, text)):
+    for mend in (str, _without_commas):
         best: dict[str, Any] | None = None
         most = 1 if keys else 0
-        for found in _objects(candidate):
+        for found in _objects(mend(text)):
             n_keys = sum(key in found for key in keys)
             if n_keys >= most:
                 best, most = found, n_keys
@@ -71,6 +71,10 @@ def _complaint(text: str) -> str:
     except RecursionError:
         return "The JSON object is nested too deeply."
     return "The JSON object has none of the fields that were asked for."
+
+
+def _without_commas(text: str) -> str:
+    return _COMMA.sub(_without_comma, text)
 
 
 def _without_comma(match: re.Match[str]) -> str:

@@ -69,6 +69,7 @@ def render(template: str, fields: Mapping[str, str], common: Mapping[str, str]) 
     )
 
 
+@cache
 def prompt_version(template: str) -> str:
     """Hash of a template and what it shares with the others."""
     return hashlib.sha256(f"{_text('common')}\0{_text(template)}".encode()).hexdigest()[:12]

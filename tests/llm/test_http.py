@@ -156,7 +156,7 @@ async def test_a_model_that_declines_is_not_asked_twice(open_place: Open) -> Non
 
 
 async def test_retry_after_is_honoured(open_place: Open) -> None:
-    with ScriptedModel(Script(p_rate_limited=0.6, retry_after_s=0.3, seed=2)) as server:
+    with ScriptedModel(Script(p_rate_limited=0.6, retry_after_s=0.3, seed=1)) as server:
         async with open_place(server, n_retries=20) as place:
             assert isinstance(await place.ask(), Answered)
             assert place.book.totals().run.booked_nano == charged(server)
