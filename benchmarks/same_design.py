@@ -41,7 +41,7 @@ def aa_false_claims(
         runs = list(results[design][scale].values())
         draws = [(rng.randrange(len(runs)), rng.randrange(len(runs))) for _ in range(MAX_PAIRS)]
         against = list(results.get(reference, {}).get(scale, {}).values()) or None
-        columns = {"fitness": [rule.rate([run], against).raw for run in runs]}
+        columns = {"fitness": [rule.rater(against)([run]).raw for run in runs]}
         columns |= {key: [run[key] for run in runs] for key in compared(*runs) if all(key in run for run in runs)}
         for key, values in columns.items():
             verdict = compare([(values[a], values[b]) for a, b in draws]).verdict

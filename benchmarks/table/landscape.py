@@ -78,7 +78,7 @@ def landscape(rows: Sequence[Row], alphabet: str, *, n_rungs: int, n_seeds: int)
     for design, runs in whole.items():
         row = firsts[design]
         top = [r.metrics for r in runs[-1] if r.outcome == "committed"] if len(runs) == n_rungs else []
-        value = RULE.rate(top, reference).raw if len(top) == n_seeds else float("-inf")
+        value = RULE.rater(reference)(top).raw if len(top) == n_seeds else float("-inf")
         places[design] = Place(
             id=design, name=row.name, tree=UnitTree.from_json(json.loads(row.tree)), runs=runs, value=value
         )  # fmt: skip
@@ -221,7 +221,7 @@ def decision_accuracy(land: Landscape, rung: int, *, n_boot: int = 500, seed: in
 
 def _by_seed(land: Landscape, design: str, rung: int, reference: Sequence[Sequence[Row]]) -> list[float]:
     rows = land.places[design].runs[rung]
-    return [RULE.rate([row.metrics], [ref.metrics]).raw for row, ref in zip(rows, reference[rung], strict=True)]
+    return [RULE.rater([ref.metrics])([row.metrics]).raw for row, ref in zip(rows, reference[rung], strict=True)]
 
 
 def _others(seed: int, n: int) -> list[int]:

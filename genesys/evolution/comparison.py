@@ -127,7 +127,8 @@ def compare_fitness(tree: EvolutionTree, pairs: Sequence[RunPair], scale: str, *
     """Fitness of paired runs, in units of the leaderboard; the noise of one run is the rule's own, until there are two."""
     reference = [run.metrics for run in _reference_runs(tree, scale)] or None
     unit = tree.ratings.frame(scale).spread
-    rated = [[tree.rule.rate([run.metrics], reference) for run in pair] for pair in pairs]
+    rate = tree.rule.rater(reference)
+    rated = [[rate([run.metrics]) for run in pair] for pair in pairs]
     noise = sqrt(2.0) * fmean(r.half_width for pair in rated for r in pair) / Z_95 / unit
     return compare([(x.raw / unit, y.raw / unit) for x, y in rated], best_of=best_of, noise=noise or None)
 

@@ -49,7 +49,7 @@ class Yardstick:
 
     def value(self, runs: Sequence[Metrics]) -> float:
         """Fitness of a design by its runs at the scale."""
-        return self.frame.value(self.rule.rate(runs, self.reference or None).raw)
+        return self.frame.value(self.rule.rater(self.reference or None)(runs).raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

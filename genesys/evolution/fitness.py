@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, sqrt
 from statistics import fmean, stdev
 
 from genesys.errors import ConfigError, suggest
-from genesys.evolution.rating import Z_95, FitnessRule, Metrics, Rating
-from genesys.evolution.votes import accuracies, check_votes, earned, error_of, votes
+from genesys.evolution.frozen import maker
+from genesys.evolution.rating import Z_95, FitnessRule, Metrics, Rater, Rating
+from genesys.evolution.votes import VoteKeys, accuracies, check_votes, earnings, keys_of, votes
+
+_make_rating = maker(Rating)
 
 MIN_GAIN = 0.1
 """Share of the unigram bits that the unit of gain is never below: a reference that has hardly learned is no measure."""
@@ -54,20 +58,20 @@ class RelativeFitness:
                 raise ValueError(f"metric {key!r} is {metrics.get(key)}; expected above 0")
         check_votes(metrics)
 
-    def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
-        unigram_bpb = fmean([m["unigram_bpb"] for m in reference or runs])
-        scale_bpb = max(MIN_GAIN * unigram_bpb, fmean([_gain(m) for m in reference])) if reference else unigram_bpb
-        names = votes(*(reference or runs))
-        raws = [_raw(m, scale_bpb, names) for m in runs]
-        variance = fmean([_variance(m, scale_bpb, names) for m in runs]) + self._seed_variance(
-            reference, scale_bpb, names
-        )
-        return Rating(raw=fmean(raws), half_width=Z_95 * sqrt(variance / len(runs)), anchored=bool(reference))
+    def rater(self, reference: Sequence[Metrics] | None) -> Rater:
+        if not reference:
+            return self._unanchored
+        unigram_bpb = fmean([m["unigram_bpb"] for m in reference])
+        scale_bpb = max(MIN_GAIN * unigram_bpb, fmean([_gain(m) for m in reference]))
+        keys = keys_of(votes(*reference))
+        deviation = self.seed_deviation
+        if len(reference) > 1:
+            deviation = stdev([_raw_and_variance(m, scale_bpb, keys)[0] for m in reference])
+        return partial(_rate, scale_bpb, keys, deviation**2, True)
 
-    def _seed_variance(self, reference: Sequence[Metrics] | None, scale_bpb: float, names: Sequence[str]) -> float:
-        if reference and len(reference) > 1:
-            return stdev([_raw(m, scale_bpb, names) for m in reference]) ** 2
-        return self.seed_deviation**2
+    def _unanchored(self, runs: Sequence[Metrics]) -> Rating:
+        scale_bpb = fmean([m["unigram_bpb"] for m in runs])
+        return _rate(scale_bpb, keys_of(votes(*runs)), self.seed_deviation**2, False, runs)
 
     def niche(self, metrics: Metrics) -> str:
         """`recall` or `no-recall`; "" when no recall probe was run."""
@@ -96,11 +100,14 @@ class PaperFitness:
         if not accuracies(metrics):
             raise ValueError("there is no accuracy (`task_<name>` or `probe_<name>`); expected at least one")
 
-    def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
-        names = accuracies(*(reference or runs))
-        means = [fmean(m.get(n, 0.0) for n in names) for m in runs]
-        errors = [m.get(f"{n}_se", 0.0) / len(names) for m in runs for n in names]
-        return Rating(raw=fmean(means), half_width=Z_95 * sqrt(sum(e * e for e in errors)) / len(runs))
+    def rater(self, reference: Sequence[Metrics] | None) -> Rater:
+        def rate(runs: Sequence[Metrics]) -> Rating:
+            names = accuracies(*(reference or runs))
+            means = [fmean(m.get(n, 0.0) for n in names) for m in runs]
+            errors = [m.get(f"{n}_se", 0.0) / len(names) for m in runs for n in names]
+            return Rating(raw=fmean(means), half_width=Z_95 * sqrt(sum(e * e for e in errors)) / len(runs))
+
+        return rate
 
     def niche(self, metrics: Metrics) -> str:
         return ""
@@ -126,16 +133,22 @@ def _gain(metrics: Metrics) -> float:
     return metrics["unigram_bpb"] - metrics["test_bpb"]
 
 
-def _raw(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float:
+def _rate(
+    scale_bpb: float, keys: Sequence[VoteKeys], seed_variance: float, anchored: bool, runs: Sequence[Metrics]
+) -> Rating:
+    found = [_raw_and_variance(m, scale_bpb, keys) for m in runs]
+    variance = fmean([variance for _, variance in found]) + seed_variance
+    half_width = Z_95 * sqrt(variance / len(runs))
+    return _make_rating(raw=fmean([raw for raw, _ in found]), half_width=half_width, anchored=anchored)
+
+
+def _raw_and_variance(metrics: Metrics, scale_bpb: float, keys: Sequence[VoteKeys]) -> tuple[float, float]:
     gain = _gain(metrics) / scale_bpb
-    return 0.5 * gain + 0.5 * fmean([earned(metrics, name) for name in names]) if names else gain
-
-
-def _variance(metrics: Metrics, scale_bpb: float, names: Sequence[str]) -> float:
     bits = (metrics.get("test_bpb_se", 0.0) / scale_bpb) ** 2
-    if not names:
-        return bits
-    return 0.25 * bits + 0.25 * sum([error_of(metrics, name) ** 2 for name in names]) / len(names) ** 2
+    if not keys:
+        return gain, bits
+    scores, errors = earnings(metrics, keys)
+    return 0.5 * gain + 0.5 * fmean(scores), 0.25 * bits + 0.25 * sum([e * e for e in errors]) / len(keys) ** 2
 
 
 def _check_finite(metrics: Metrics) -> None:

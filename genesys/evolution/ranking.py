@@ -10,7 +10,7 @@ from typing import Any
 
 from genesys.evolution.design import DesignRecord, DesignState, confidence
 from genesys.evolution.order import Ranking as Ranking
-from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rating, frame_of
+from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rater, Rating, frame_of
 
 
 class Ratings:
@@ -76,7 +76,7 @@ class Ratings:
             self._rate_all((scale,))
             return tuple(self._measured[scale])
         if not (self.rule.needs_reference and self.awaits_reference(scale)):
-            self._rate(record.id, scale, self._metrics(self._reference, scale) or None)
+            self._rate(record.id, scale, self._rater(scale))
         if record.is_seed:
             self._reframe()
         elif rated := [k for s, k in self._rungs.items() if record.id in self._ratings[s]]:
@@ -108,13 +108,16 @@ class Ratings:
         self._loosen()
         for scale in scales:
             if not (self.rule.needs_reference and self.awaits_reference(scale)):
-                reference = self._metrics(self._reference, scale) or None
+                rate = self._rater(scale)
                 for design in self._measured[scale]:
-                    self._rate(design, scale, reference)
+                    self._rate(design, scale, rate)
         self._reframe()
 
-    def _rate(self, design: str, scale: str, reference: Sequence[Metrics] | None) -> None:
-        rating = self.rule.rate(self._metrics(design, scale), reference)
+    def _rater(self, scale: str) -> Rater:
+        return self.rule.rater(self._metrics(self._reference, scale) or None)
+
+    def _rate(self, design: str, scale: str, rate: Rater) -> None:
+        rating = rate(self._metrics(design, scale))
         self._ratings[scale][design] = rating
         self.by_scale[scale].put(design, (rating.raw,))
         self.niches_by_scale[scale][self.niche(design)].put(design, (rating.raw,))

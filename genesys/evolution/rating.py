@@ -6,7 +6,7 @@ the reference is 0 and the unit is the spread of the seeds there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 from typing import Protocol
@@ -56,6 +56,10 @@ class Frame:
         return Fitness(value=value, low=value - half, high=value + half, raw=rating.raw, anchored=rating.anchored)
 
 
+Rater = Callable[[Sequence[Metrics]], Rating]
+"""Rates a design by all its runs at one scale, at least one."""
+
+
 class FitnessRule(Protocol):
     """Turns raw metrics into ratings; the only part of an evolution's core that knows its domain. Pure.
 
@@ -79,8 +83,8 @@ class FitnessRule(Protocol):
         """Raise ValueError, naming the metric, when these cannot be rated."""
         ...
 
-    def rate(self, runs: Sequence[Metrics], reference: Sequence[Metrics] | None) -> Rating:
-        """Rate a design by all its runs at one scale, at least one, against the reference's runs there."""
+    def rater(self, reference: Sequence[Metrics] | None) -> Rater:
+        """What rates designs at one scale against the reference's runs there; what follows from those is worked out once."""
         ...
 
     def niche(self, metrics: Metrics) -> str:

@@ -8,9 +8,20 @@ one task, so that BLiMP's 67 paradigms are one vote.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from genesys.evolution.rating import Metrics
+
+
+class VoteKeys(NamedTuple):
+    """A vote's key and those of its chance level and its standard error."""
+
+    vote: str
+    chance: str
+    error: str
+
 
 _BESIDE = ("_se", "_chance", "_majority")
 
@@ -69,21 +80,35 @@ def score_of(metrics: Metrics, vote: str) -> float:
     return (metrics.get(vote, chance) - chance) / (1.0 - chance)
 
 
+def keys_of(found: Sequence[str]) -> tuple[VoteKeys, ...]:
+    """Votes with the keys beside them."""
+    return tuple(VoteKeys(vote, _key_beside(vote, "_chance"), _key_beside(vote, "_se")) for vote in found)
+
+
 def earned(metrics: Metrics, vote: str) -> float:
     """What the result is worth: its score, and 0 below chance, since lacking a result must not beat a bad one."""
-    chance = metrics.get(_key_beside(vote, "_chance"), 0.0)  # `score_of` without its calls: ten million in a replay
-    score = (metrics.get(vote, chance) - chance) / (1.0 - chance)
-    return score if score > 0.0 else 0.0
+    return max(0.0, score_of(metrics, vote))
 
 
 def error_of(metrics: Metrics, vote: str) -> float:
     """Standard error of `score_of` over the documents."""
-    return metrics.get(_key_beside(vote, "_se"), 0.0) / (1.0 - metrics.get(_key_beside(vote, "_chance"), 0.0))
+    return metrics.get(_key_beside(vote, "_se"), 0.0) / (1.0 - chance_of(metrics, vote))
+
+
+def earnings(metrics: Metrics, keys: Sequence[VoteKeys]) -> tuple[list[float], list[float]]:
+    """What `earned` and `error_of` give, for several votes: without their calls, of which a replay would make ten million."""
+    scores, errors = [], []
+    for vote, chance_key, error_key in keys:
+        chance = metrics.get(chance_key, 0.0)
+        score = (metrics.get(vote, chance) - chance) / (1.0 - chance)
+        scores.append(score if score > 0.0 else 0.0)
+        errors.append(metrics.get(error_key, 0.0) / (1.0 - chance))
+    return scores, errors
 
 
 def check_votes(metrics: Metrics) -> None:
     """Raise ValueError, naming the probe or task, when a result lies where none can."""
-    for key, chance, error in _results_with_keys_beside(tuple(metrics)):
+    for key, chance, error in _results_with_keys(tuple(metrics)):
         if not 0.0 <= metrics[key] <= 1.0 or not 0.0 <= metrics.get(chance, 0.0) < 1.0:
             raise ValueError(f"{_said(key)} is {metrics[key]}; expected within 0..1, chance below 1")
         if not metrics.get(error, 0.0) >= 0.0:
@@ -108,9 +133,8 @@ def _results(prefix: str, *runs: Metrics) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _results_with_keys_beside(keys: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
-    found = _results_among("probe_", keys) + _results_among("task_", keys)
-    return tuple((key, _key_beside(key, "_chance"), _key_beside(key, "_se")) for key in found)
+def _results_with_keys(keys: tuple[str, ...]) -> tuple[VoteKeys, ...]:
+    return keys_of(_results_among("probe_", keys) + _results_among("task_", keys))
 
 
 @lru_cache(maxsize=1024)

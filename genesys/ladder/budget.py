@@ -138,7 +138,10 @@ class Budget:
         caps = self.caps
         if caps.runs is caps.tokens is caps.gpu_seconds is caps.usd is None:
             return ""
-        runs, n_tokens, gpu_us = map(sum, zip(self.spent, self.reserved, cost, strict=True))
+        spent, reserved = self.spent, self.reserved
+        runs = spent.runs + reserved.runs + cost.runs
+        n_tokens = spent.n_tokens + reserved.n_tokens + cost.n_tokens
+        gpu_us = spent.gpu_us + reserved.gpu_us + cost.gpu_us
         if caps.runs is not None and runs > caps.runs:
             return f"the cap of {caps.runs:,} run{'s' * (caps.runs != 1)}"
         if caps.tokens is not None and n_tokens > caps.tokens:

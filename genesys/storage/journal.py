@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from genesys.errors import GenesysError
@@ -90,7 +91,7 @@ def open_tree(journal: Journal, rule: FitnessRule) -> EvolutionTree:
     cannot use is passed over: the events alone suffice.
     """
     tree = _from_snapshot(journal, rule)
-    tree.replay(entry.event for entry in journal.read(tree.n_events + 1))
+    tree.replay(map(attrgetter("event"), journal.read(tree.n_events + 1)))
     return tree
 
 

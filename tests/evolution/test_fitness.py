@@ -20,22 +20,22 @@ REFERENCE = {"test_bpb": 2.0, "unigram_bpb": 4.0, "probe_recall": 1.0, "probe_re
 
 
 def test_the_reference_itself_has_half_for_bits_and_half_for_its_probes() -> None:
-    rating = RelativeFitness().rate([REFERENCE], [REFERENCE])
+    rating = RelativeFitness().rater([REFERENCE])([REFERENCE])
     assert rating.raw == pytest.approx(0.5 * 1.0 + 0.5 * (1.0 + 0.5) / 2) and rating.anchored
 
 
 def test_bits_count_relative_to_the_gain_of_the_reference() -> None:
     better = REFERENCE | {"test_bpb": 1.0}  # gains 3 bits where the reference gains 2
-    assert RelativeFitness().rate([better], [REFERENCE]).raw - RelativeFitness().rate([REFERENCE], [REFERENCE]).raw == (
-        pytest.approx(0.5 * (1.5 - 1.0))
-    )
+    assert RelativeFitness().rater([REFERENCE])([better]).raw - RelativeFitness().rater([REFERENCE])(
+        [REFERENCE]
+    ).raw == (pytest.approx(0.5 * (1.5 - 1.0)))
 
 
 def test_a_missing_probe_counts_as_chance() -> None:
     fewer = {k: v for k, v in REFERENCE.items() if not k.startswith("probe_copy")}
     rule = RelativeFitness()
-    assert rule.rate([fewer], [REFERENCE]).raw == rule.rate([REFERENCE | {"probe_copy": 0.0}], [REFERENCE]).raw
-    assert rule.rate([fewer], [REFERENCE]).raw < rule.rate([REFERENCE], [REFERENCE]).raw
+    assert rule.rater([REFERENCE])([fewer]).raw == rule.rater([REFERENCE])([REFERENCE | {"probe_copy": 0.0}]).raw
+    assert rule.rater([REFERENCE])([fewer]).raw < rule.rater([REFERENCE])([REFERENCE]).raw
 
 
 @given(accuracy=st.floats(0, 1), chance=st.floats(0, 0.9))
@@ -61,7 +61,7 @@ def test_likelihoods_rank_where_they_are_compared_and_accuracies_elsewhere() -> 
 
 def test_probes_and_tasks_have_one_vote_each() -> None:
     both = REFERENCE | TASKS
-    rating = RelativeFitness(seed_deviation=0.0).rate([both], [both])
+    rating = RelativeFitness(seed_deviation=0.0).rater([both])([both])
     assert rating.raw == pytest.approx(0.5 * 1.0 + 0.5 * (1.0 + 0.5 + 0.15 / 0.75 + 0.1) / 4)
     assert rating.half_width == pytest.approx(1.959964 * math.sqrt(0.25 * ((0.03 / 0.75) ** 2 + 0.02**2) / 16))
 
@@ -70,7 +70,7 @@ def test_accuracy_does_not_stand_in_for_a_likelihood_that_a_design_lacks() -> No
     lacking = {k: v for k, v in (REFERENCE | TASKS).items() if "_prob" not in k} | {"task_arc": 1.0}
     chance = REFERENCE | TASKS | {"task_arc_prob": 0.25}
     rule = RelativeFitness()
-    assert rule.rate([lacking], [REFERENCE | TASKS]).raw == rule.rate([chance], [REFERENCE | TASKS]).raw
+    assert rule.rater([REFERENCE | TASKS])([lacking]).raw == rule.rater([REFERENCE | TASKS])([chance]).raw
 
 
 @pytest.mark.parametrize("rule", [RelativeFitness(), PaperFitness()])
@@ -86,33 +86,33 @@ def test_a_design_is_never_better_for_having_fewer_results(
     lost = data.draw(st.sets(st.sampled_from(sorted({"task_arc", "task_gsm8k", "probe_copy", "probe_recall"}))))
     fewer = {k: v for k, v in whole.items() if not any(k.startswith(name) for name in lost)}
     reference = [REFERENCE | TASKS]
-    assert rule.rate([fewer], reference).raw <= rule.rate([whole], reference).raw + 1e-12
+    assert rule.rater(reference)([fewer]).raw <= rule.rater(reference)([whole]).raw + 1e-12
 
 
 def test_the_interval_adds_up_the_errors_and_the_seed_deviation() -> None:
     rule = RelativeFitness(seed_deviation=0.1)
     noisy = REFERENCE | {"test_bpb_se": 0.2, "probe_recall_se": 0.05}
     variance = 0.25 * (0.2 / 2.0) ** 2 + 0.25 * (0.05 / 0.5) ** 2 / 4 + 0.1**2
-    assert rule.rate([noisy], [REFERENCE]).half_width == pytest.approx(1.959964 * math.sqrt(variance))
-    twice = rule.rate([noisy, noisy], [REFERENCE]).half_width
+    assert rule.rater([REFERENCE])([noisy]).half_width == pytest.approx(1.959964 * math.sqrt(variance))
+    twice = rule.rater([REFERENCE])([noisy, noisy]).half_width
     assert twice == pytest.approx(1.959964 * math.sqrt(variance / 2)), "replicates narrow it"
 
 
 def test_replicates_of_the_reference_replace_the_assumed_deviation() -> None:
     other = REFERENCE | {"test_bpb": 2.1}
-    width = RelativeFitness(seed_deviation=9.0).rate([REFERENCE], [REFERENCE, other]).half_width
+    width = RelativeFitness(seed_deviation=9.0).rater([REFERENCE, other])([REFERENCE]).half_width
     assert 0 < width < 0.1
 
 
 def test_without_a_reference_gains_are_relative_to_unigram_bits_and_marked() -> None:
-    alone = RelativeFitness().rate([REFERENCE], None)
+    alone = RelativeFitness().rater(None)([REFERENCE])
     assert not alone.anchored and alone.raw == pytest.approx(0.5 * 2.0 / 4.0 + 0.5 * 0.75)
 
 
 @pytest.mark.parametrize("bpb", [3.7, 3.999, 4.0, 4.5])
 def test_a_reference_that_has_hardly_learned_does_not_blow_gains_up(bpb: float) -> None:
     poor = REFERENCE | {"test_bpb": bpb}
-    rating = RelativeFitness().rate([REFERENCE], [poor])
+    rating = RelativeFitness().rater([poor])([REFERENCE])
     assert rating.anchored and rating.raw == pytest.approx(0.5 * 2.0 / 0.4 + 0.5 * 0.75), "the unit is 10% of 4 bits"
 
 
@@ -197,7 +197,7 @@ def test_the_papers_fitness_is_the_plain_mean_of_accuracies() -> None:
     verify(tree, "x", "small", 0.9)
     assert leaderboard(tree)[0].fitness.value == pytest.approx(0.95)
     only_tasks = TASKS | {"task_arc": 0.5, "probe_recall": 0.99}
-    assert PaperFitness().rate([only_tasks], None).raw == pytest.approx((0.5 + 0.1) / 2), "tasks alone, by accuracy"
+    assert PaperFitness().rater(None)([only_tasks]).raw == pytest.approx((0.5 + 0.1) / 2), "tasks alone, by accuracy"
     with pytest.raises(ValueError, match="there is no accuracy"):
         PaperFitness().check({"test_bpb": 1.0})
 
