@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +38,7 @@ def command(
         with progress_display(console) as display:
 
             def begin(session: Session) -> None:
+                signal.signal(signal.SIGTERM, _as_ctrl_c)  # Ray has set its own, which ends with a dump of the stack
                 console.print(f"Run [bold]{folder.name}[/bold] in {folder}")
                 display.session(session)
 
@@ -48,6 +50,10 @@ def command(
         console.print(f"\nInterrupted; nothing is lost. Go on with: {again}")
         sys.exit(130)
     _conclude(run, console, again, str(config), as_json=as_json)
+
+
+def _as_ctrl_c(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def _conclude(run: Run, console: Any, again: str, config: str, *, as_json: bool) -> None:

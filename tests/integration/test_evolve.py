@@ -66,6 +66,18 @@ def test_ctrl_c_is_safe_and_resume_goes_on(tmp_path: Path) -> None:
     assert not run.tree.counters["policy_failed"], "the strategy of one's own did not work inside the tree's actor"
 
 
+def test_a_jobs_end_is_met_as_ctrl_c_is(tmp_path: Path) -> None:
+    write_config(tmp_path, "quotas: [3, 1]\nseeds: [gpt, retnet]\n")
+    process = start("evolve", "run.yaml", "--no-dashboard", cwd=tmp_path)
+    wait_until_verified(tmp_path / "runs" / "run-1", 1, process)
+    below = descendants(psutil.Process(process.pid))
+    process.terminate()
+    output = finish(process, 60)
+    assert process.returncode == 130 and "genesys evolve run.yaml --resume" in output, output
+    assert "Traceback" not in output and "SIGTERM received" not in output, output
+    assert not psutil.wait_procs(below, timeout=20)[1]
+
+
 def test_a_run_is_not_resumed_under_other_quotas(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\n\n".join(sentences(1500)))
     config = RunConfig(quotas=(4, 2, 1), seeds=("gpt",))
