@@ -66,6 +66,7 @@ def test_ctrl_c_is_safe_and_resume_goes_on(tmp_path: Path) -> None:
     assert not run.tree.counters["policy_failed"], "the strategy of one's own did not work inside the tree's actor"
 
 
+@pytest.mark.slow
 def test_a_jobs_end_is_met_as_ctrl_c_is(tmp_path: Path) -> None:
     write_config(tmp_path, "quotas: [3, 1]\nseeds: [gpt, retnet]\n")
     process = start("evolve", "run.yaml", "--no-dashboard", cwd=tmp_path)
