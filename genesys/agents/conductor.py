@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ from genesys.roles.effects import (
     Claim,
     Derive,
     Effect,
+    Embed,
     Gather,
     Passage,
     Probe,
@@ -60,12 +61,25 @@ class Answered(Protocol):
     def n_calls(self) -> int: ...
 
 
+class Embedded(Protocol):
+    """Vectors of texts, as `genesys.llm.gateway` gives them."""
+
+    @property
+    def vectors(self) -> tuple[Sequence[float], ...]: ...
+    @property
+    def cost_nano(self) -> int: ...
+    @property
+    def n_calls(self) -> int: ...
+
+
 class Asking(Protocol):
     """What a conductor needs of a gateway."""
 
     async def ask(
         self, session: str, step: str, ask: Ask, *, seed: int, weights: Mapping[str, Mapping[str, float]]
     ) -> Answered | Refusal: ...
+
+    async def embed(self, session: str, step: str, texts: Sequence[str]) -> Embedded | Refusal: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +185,13 @@ class _Conductor:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _one(self, step: str, effect: Single) -> Any:
-        known, name = self.remembered.get(step), "" if isinstance(effect, Ask | Tell) else effect_hash(effect)
+        known, name = self.remembered.get(step), "" if isinstance(effect, Ask | Embed | Tell) else effect_hash(effect)
         if known is not None and known.effect != name:
             raise self._stale(f"at step {step} it did something else before")
         if isinstance(effect, Ask):
             return await self._ask(step, effect)
+        if isinstance(effect, Embed):
+            return await self._embed(step, effect)
         if isinstance(effect, Tell):
             return self.on_tell(effect)
         if known is not None and not (isinstance(effect, Claim) and not known.result):
@@ -193,6 +209,12 @@ class _Conductor:
             return answer
         self.models[ask.role][answer.model] += 1
         return answer.value
+
+    async def _embed(self, step: str, effect: Embed) -> tuple[Sequence[float], ...]:
+        embedded = await self.gateway.embed(self.session, step, effect.texts)
+        self.cost_nano += embedded.cost_nano
+        self.n_calls += embedded.n_calls
+        return () if isinstance(embedded, Refusal) else embedded.vectors
 
     async def _performed(self, effect: Single) -> Any:
         match effect:

@@ -9,11 +9,13 @@ from typing import get_args
 from genesys.errors import ConfigError, suggest
 from genesys.evolution.operators.mutation import EDITS
 from genesys.gau.library import unit_named
-from genesys.llm.settings import AgentsConfig, ModelConfig
+from genesys.llm.settings import EMBEDDING, AgentsConfig, ModelConfig
 from genesys.roles.effects import Role
 
 KINDS = ("rules", "llm", "hybrid")
 ROLES = (*get_args(Role), "default")
+_NAMED = (*ROLES, EMBEDDING)
+_CAPPED = (*ROLES[:-1], EMBEDDING)
 _LEAST = {
     "beam": 1, "samples": 1, "max_proposals": 1, "max_attempts": 1, "max_turns": 1, "max_units": 1, "max_searches": 0,
     "max_failed_units": 0, "retrieval_tokens": 0,
@@ -96,8 +98,8 @@ def family_of(model: ModelConfig) -> str:
 
 def _check_models(models: Mapping[str, Sequence[ModelConfig]]) -> None:
     for role, listed in models.items():
-        if role not in ROLES:
-            raise ConfigError(f"Cannot use agents.models.{role}: expected {', '.join(ROLES)}.{suggest(role, ROLES)}")
+        if role not in _NAMED:
+            raise ConfigError(f"Cannot use agents.models.{role}: expected {', '.join(_NAMED)}.{suggest(role, _NAMED)}")
         if not any(model.weight > 0 for model in listed):
             raise ConfigError(f"Cannot ask the {role}: agents.models.{role} has no model with a weight above 0.")
         for model in listed:
@@ -134,10 +136,9 @@ def _check_caps(agents: AgentsConfig) -> None:
     for name, value in _each_cap(agents):
         if value is not None:
             _require_number(f"agents.caps.{name}", value)
-    if unknown := [role for role in caps.roles if role not in ROLES[:-1]]:
+    if unknown := [role for role in caps.roles if role not in _CAPPED]:
         raise ConfigError(
-            f"Cannot use agents.caps.roles.{unknown[0]}: expected {', '.join(ROLES[:-1])}."
-            f"{suggest(unknown[0], ROLES[:-1])}"
+            f"Cannot use agents.caps.roles.{unknown[0]}: expected {', '.join(_CAPPED)}.{suggest(unknown[0], _CAPPED)}"
         )
     priced = [m.name for models in agents.models.values() for m in models if _has_price(m)]
     if priced and caps.run is None:

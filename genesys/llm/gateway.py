@@ -25,7 +25,7 @@ from genesys.llm.prices import PriceList, bound_input, bound_texts
 from genesys.llm.reading import read_object
 from genesys.llm.schema import schema_of, validated
 from genesys.llm.sending import Done, Failed, Sender, Sleep
-from genesys.llm.settings import AgentsConfig, ModelConfig, Structured
+from genesys.llm.settings import EMBEDDING, AgentsConfig, ModelConfig, Structured
 from genesys.roles.effects import Ask, Refusal, RefusalCause
 from genesys.roles.packing import count_tokens, shorten
 from genesys.roles.prompt import Prompt
@@ -63,6 +63,7 @@ class Embedded:
 
     vectors: tuple[array[float], ...]
     cost_nano: int
+    n_calls: int
 
 
 class Gateway:
@@ -111,8 +112,12 @@ class Gateway:
         asking = _Asking(self, session, step, ask, draw.getrandbits(31))
         return await asking.answer(_drawn(self._models(ask.role), (weights or {}).get(ask.role, {}), draw))
 
-    async def embed(self, session: str, step: str, texts: Sequence[str], model: ModelConfig) -> Embedded | Refusal:
-        """Embeddings of texts, paid and remembered like an answer."""
+    async def embed(self, session: str, step: str, texts: Sequence[str]) -> Embedded | Refusal:
+        """Embeddings of texts by the first of the models named for them, paid and remembered like an answer."""
+        models = self.agents.models.get(EMBEDDING, ())
+        if not models:
+            return Refusal(cause="unavailable", reason="the run has no model for embeddings")
+        model = models[0]
 
         async def send() -> tuple[dict[str, Any], Usage | None]:
             found = await self.client.embed(model, texts, timeout=model.timeout_s)
@@ -126,7 +131,7 @@ class Gateway:
                 session=session,
                 step=step,
                 attempt=attempt,
-                role="embedding",
+                role=EMBEDDING,
                 purpose="embedding",
                 model=model.name,
                 prompt_version="",
@@ -144,7 +149,7 @@ class Gateway:
             cost_nano += outcome.cost_nano
             if isinstance(outcome, Done):
                 vectors = [array("f", b64decode(vector)) for vector in outcome.response["vectors"]]
-                return Embedded(vectors=tuple(vectors), cost_nano=cost_nano)
+                return Embedded(vectors=tuple(vectors), cost_nano=cost_nano, n_calls=attempt + 1)
             cause = _REFUSALS.get(outcome.cause, "unavailable")
             refusal = Refusal(cause=cause, reason=outcome.reason, cost_nano=cost_nano, n_calls=attempt + 1)
             if outcome.cause not in ("rate-limited", "unavailable"):

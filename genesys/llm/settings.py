@@ -8,6 +8,9 @@ from typing import Literal
 
 from genesys.roles.brief import SessionLimits
 
+EMBEDDING = "embedding"
+"""The key of `AgentsConfig.models` for models that compare proposals by their meaning; no role falls back on them."""
+
 Structured = Literal["auto", "json_schema", "json_object", "none"]
 
 
@@ -68,7 +71,8 @@ class AgentsConfig:
     """Designers that are language models.
 
     Attributes:
-        models: By role, or `default` for roles not named.
+        models: By role, or `default` for roles not named. The first under `embedding`, if any, compares proposals with those
+            before them by their meaning.
         caps: Money.
         limits: How far a session may go.
         n_retries: Further tries of a call that met a rate limit or an endpoint that was away, before another model.

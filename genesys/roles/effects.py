@@ -144,6 +144,13 @@ class Passage:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embed:
+    """Embed texts; gives a vector for each, in their order, or () where the run has no model for it or none answered."""
+
+    texts: tuple[str, ...]
+
+
 Stage = Literal["proposal", "review", "plan", "code", "check", "observe", "lessons", "end"]
 
 
@@ -156,7 +163,7 @@ class Tell:
     tree: UnitTree | None = None
 
 
-Single = Ask | Claim | Check | Probe | Profile | Derive | Search | Tell
+Single = Ask | Claim | Check | Probe | Profile | Derive | Search | Embed | Tell
 
 
 @dataclass(frozen=True, slots=True)

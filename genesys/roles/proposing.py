@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from genesys.roles.account import Account
 from genesys.roles.answers import ProposerTurn, ReviewerTurn
 from genesys.roles.brief import Attempt, Brief
-from genesys.roles.effects import Ask, Effect, Passage, Refusal, Role, Search, Tell
+from genesys.roles.effects import Ask, Effect, Embed, Passage, Refusal, Role, Search, Tell
 from genesys.roles.grafting import most_units
 from genesys.roles.planting import planted
 from genesys.roles.prompt import Prompt, render
@@ -28,7 +29,12 @@ from genesys.roles.wording import (
 TOO_NEAR = 0.9
 """Similarity from which a proposal counts as one that exists; an equal text has 1."""
 
+TOO_NEAR_IN_MEANING = 0.95
+"""Cosine of embeddings from which it does, too: the same proposal in other words."""
+
 N_NEAREST = 4
+N_CANDIDATES = 16
+"""Of those nearest by their words, so many are compared by embeddings."""
 SCORES = ("novelty", "soundness", "feasibility", "effect", "cost", "rating")
 
 TASKS: Mapping[str, str] = {
@@ -108,6 +114,7 @@ class _Stage:
         self.proposal: ProposerTurn | None = None
         self.planted: dict[str, float] = {}
         self.scores: dict[str, float] = {}
+        self.same_in_meaning: set[str] = set()
         self.reason = "no proposal was handed in"
         self.last_review = self.previous = ""
         self.fields = {
@@ -210,15 +217,22 @@ class _Stage:
         """What the run has near a proposal; looked up without literature, too, since duplicates are turned down by it."""
         query = searchable(proposal.title, proposal.abstract)
         near: tuple[Passage, ...] = yield Search(
-            query=query, sources=("design", "failure"), n=N_NEAREST, n_tokens=self.limits.retrieval_tokens
+            query=query, sources=("design", "failure"), n=N_CANDIDATES, n_tokens=self.limits.retrieval_tokens
         )
-        return near
+        vectors: tuple[Sequence[float], ...] = ()
+        if near:
+            vectors = yield Embed(texts=(query, *(searchable(p.title, p.text) for p in near)))
+        meanings = {p.name: _cosine(vectors[0], vector) for p, vector in zip(near, vectors[1:], strict=False)}
+        self.same_in_meaning = {name for name, meaning in meanings.items() if meaning >= TOO_NEAR_IN_MEANING}
+        return tuple(
+            sorted(near, key=lambda p: -meanings.get(p.name, 0.0))[:N_NEAREST]
+        )  # as they came, without vectors
 
     def _too_near(self, proposal: ProposerTurn, near: tuple[Passage, ...]) -> str:
         seen = self.brief.evidence
         told = (*seen.parents, *seen.siblings, *seen.failures, *seen.leaders)
         titles = {_bare(title): title for title in (*(k.title for k in told), *(p.title for p in near)) if _bare(title)}
-        alike = (p.title or p.name for p in near if p.similarity >= TOO_NEAR)
+        alike = (p.title or p.name for p in near if p.similarity >= TOO_NEAR or p.name in self.same_in_meaning)
         same = titles.get(_bare(proposal.title)) or next(alike, "")
         if not same:
             return ""
@@ -258,6 +272,11 @@ def _lacks(proposal: ProposerTurn) -> str:
     }
     missing = [name for name, text in parts.items() if not text.strip()]
     return f"it has no {', no '.join(missing)}" if missing else ""
+
+
+def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    size = math.hypot(*a) * math.hypot(*b) if len(a) == len(b) else 0.0
+    return sum(x * y for x, y in zip(a, b, strict=True)) / size if size else 0.0
 
 
 def _bare(title: str) -> str:

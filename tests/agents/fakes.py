@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,9 @@ class FunctionGateway:
         await asyncio.sleep(0)
         self._now -= 1
         return self.answer(step, ask)
+
+    async def embed(self, session: str, step: str, texts: Sequence[str]) -> Refusal:
+        return Refusal(cause="unavailable", reason="no model for embeddings")
 
 
 @dataclass

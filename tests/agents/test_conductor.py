@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from genesys.roles.effects import (
     Claim,
     Derive,
     Effect,
+    Embed,
     Gather,
     Probe,
     Profile,
@@ -60,6 +62,14 @@ class CountingCage(NullCage):
         return await super().run(entry, request, policy)
 
 
+class Embedding(FunctionGateway):
+    """Gives each text its length as a vector."""
+
+    async def embed(self, session: str, step: str, texts: Any) -> Any:
+        vectors = tuple((float(len(text)),) for text in texts)
+        return SimpleNamespace(vectors=vectors, cost_nano=5, n_calls=2)
+
+
 def ask(text: str, role: str = "planner") -> Ask:
     prompt = Prompt(template="planner", version="1", messages=(Message(author="user", text=text),))
     return Ask(role=role, prompt=prompt, answer=PlannerTurn)  # type: ignore[arg-type]
@@ -87,6 +97,12 @@ def run(
         )  # fmt: skip
 
     return asyncio.run(conducted())
+
+
+def test_embeddings_are_the_gateways_matter() -> None:
+    done = run(Embed(texts=("a", "bcd")), gateway=Embedding(lambda step, _: Answer(step)))
+    assert done.outcome == [((1.0,), (3.0,))] and (done.cost_nano, done.n_calls) == (5, 2)
+    assert run(Embed(texts=("a",))).outcome == [()], "without a model for it"
 
 
 EVERYTHING = (

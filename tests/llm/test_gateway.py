@@ -40,7 +40,7 @@ class Place:
     def __init__(
         self, answers: list[Any], models: tuple[ModelConfig, ...] = (A, B), books: Books | None = None
     ) -> None:
-        self.agents = AgentsConfig(models={"default": models}, n_retries=2)
+        self.agents = AgentsConfig(models={"default": models, "embedding": models[:1]}, n_retries=2)
         self.books, self.client, self.slept_s = books or Books(), Listed(answers), list[float]()
         prices = PriceList.of(self.agents)
         self.gateway = Gateway(self.agents, prices, self.books, self.client, sleep=self._sleep)
@@ -313,13 +313,13 @@ async def test_a_fault_of_ours_comes_out_and_is_booked_in_full() -> None:
 
 async def test_embeddings_are_booked_and_remembered() -> None:
     place = Place([CallFailed("rate-limited", "wait")])
-    embedded = await place.gateway.embed("s1", "4", ["one", "three"], A)
+    embedded = await place.gateway.embed("s1", "4", ["one", "three"])
     assert isinstance(embedded, Embedded) and [vector[0] for vector in embedded.vectors] == [3.0, 5.0]
     assert embedded.cost_nano == 7 * 2000 == place.books.booked_nano
     assert [call.purpose for call in place.books.calls] == ["embedding"] * 2
     again = Place([CallFailed("forbidden", "never asked")], books=place.books)
-    assert await again.gateway.embed("s1", "4", ["one", "three"], A) == embedded
-    refused = await again.gateway.embed("s1", "5", ["one"], A)
+    assert await again.gateway.embed("s1", "4", ["one", "three"]) == embedded
+    refused = await again.gateway.embed("s1", "5", ["one"])
     assert isinstance(refused, Refusal) and refused.cause == "unavailable"
 
 

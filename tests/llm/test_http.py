@@ -73,7 +73,9 @@ def open_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
         *servers: ScriptedModel, caps: MoneyCaps | None = None, n_retries: int = 4, **settings: Any
     ) -> AsyncIterator[Place]:
         models = tuple(model_of(server, f"openai/scripted-{i}", **settings) for i, server in enumerate(servers))
-        agents = AgentsConfig(models={"default": models}, caps=caps or MoneyCaps(run=1000.0), n_retries=n_retries)
+        agents = AgentsConfig(
+            models={"default": models, "embedding": models[:1]}, caps=caps or MoneyCaps(run=1000.0), n_retries=n_retries
+        )
         book, client = CallBook(tmp_path / "calls.sqlite", agents.caps), LiteLLMClient()
         treasury = LocalTreasury(book)
         try:
@@ -224,9 +226,8 @@ async def test_the_key_is_read_by_its_name_and_kept_nowhere(
 async def test_embeddings_are_booked(open_place: Open) -> None:
     with ScriptedModel() as server:
         async with open_place(server) as place:
-            model = model_of(server, "openai/scripted-0")
-            embedded = await place.gateway.embed("s", "e", ["a gate on a mixer", "a gate on a mixer", "norms"], model)
-            again = await place.gateway.embed("s", "e", ["a gate on a mixer", "a gate on a mixer", "norms"], model)
+            embedded = await place.gateway.embed("s", "e", ["a gate on a mixer", "a gate on a mixer", "norms"])
+            again = await place.gateway.embed("s", "e", ["a gate on a mixer", "a gate on a mixer", "norms"])
             assert place.book.totals().run.booked_nano == charged(server) > 0
     assert server.charged.n_requests == 1 and embedded == again
     a, b, c = embedded.vectors

@@ -10,7 +10,7 @@ from genesys.evolution.evidence import Evidence, Known, Measured
 from genesys.gau.library import seed_design
 from genesys.roles.answers import DirectTurn, ProposerTurn, ReviewerTurn
 from genesys.roles.brief import Brief, SessionLimits
-from genesys.roles.effects import Ask, Check, Checked, Claim, Effect, Gather, Passage, Search, Single
+from genesys.roles.effects import Ask, Check, Checked, Claim, Effect, Embed, Gather, Passage, Search, Single
 from genesys.roles.wording import BOUNDS
 
 GPT, RETNET = seed_design("gpt"), seed_design("retnet")
@@ -104,7 +104,9 @@ def play(session: Generator[Effect, Any, Any], world: Callable[[Single], Any], *
         told = tuple(map(perform, effect.effects)) if isinstance(effect, Gather) else perform(effect)
 
 
-def world(*, near: tuple[Passage, ...] = (), **answers: list[Any]) -> Callable[[Single], Any]:
+def world(
+    *, near: tuple[Passage, ...] = (), embed: Callable[[tuple[str, ...]], Any] | None = None, **answers: list[Any]
+) -> Callable[[Single], Any]:
     """A world in which each role gives its answers in order, the last one ever after, and every check passes."""
     left = {role: list(given) for role, given in answers.items()}
 
@@ -114,6 +116,8 @@ def world(*, near: tuple[Passage, ...] = (), **answers: list[Any]) -> Callable[[
                 return left[role].pop(0) if len(left[role]) > 1 else left[role][0]
             case Search():
                 return near
+            case Embed(texts=texts):
+                return embed(texts) if embed else ()
             case Check():
                 return Checked(findings=())
             case Claim():

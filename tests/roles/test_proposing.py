@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,38 @@ def test_a_too_near_one_is_named_to_its_proposer() -> None:
     played = propose_in(reply, brief(max_proposals=2))
     assert played.outcome.reason == "it is too near to 'Fading heads', which was proposed before"
     assert "Fading heads" in said_to(played.asked("proposer")[1])
+
+
+def vectors(by_text: dict[str, tuple[float, ...]]) -> Any:
+    """Embeddings by what a text begins with."""
+    return lambda texts: tuple(next(v for start, v in by_text.items() if text.startswith(start)) for text in texts)
+
+
+def test_the_same_in_other_words_is_turned_down_by_its_meaning() -> None:
+    near = (passage(0.3), replace(passage(0.2), name="e" * 64, title="Other words"))
+    embed = vectors({PROPOSAL.title: (1.0, 0.0), "Fading heads": (0.6, 0.8), "Other words": (3.0, 0.1)})
+    reply = world(near=near, embed=embed, proposer=[PROPOSAL], reviewer=[REVIEW])
+    played = propose_in(reply, brief(max_proposals=1))
+    assert played.outcome.reason == "it is too near to 'Other words', which was proposed before"
+    assert not played.asked("reviewer")
+
+
+def test_reviewers_are_shown_what_is_nearest_in_meaning() -> None:
+    names = [f"Design {i}" for i in range(9)]
+    near = tuple(replace(passage(0.5 - i / 100), name=name, title=name) for i, name in enumerate(names))
+    embed = vectors({PROPOSAL.title: (1.0, 0.0)} | {name: (0.1 * i, 1.0) for i, name in enumerate(names)})
+    shown = said_to(
+        propose_in(world(near=near, embed=embed, proposer=[PROPOSAL], reviewer=[REVIEW])).asked("reviewer")[0]
+    )
+    assert [name for name in names if name in shown] == names[-4:]
+    by_words = said_to(propose_in(world(near=near, proposer=[PROPOSAL], reviewer=[REVIEW])).asked("reviewer")[0])
+    assert [name for name in names if name in by_words] == names[:4], "without a model for embeddings"
+
+
+@pytest.mark.parametrize("found", [(), ((1.0, 0.0),), ((0.0, 0.0), (0.0, 0.0)), ((1.0,), (1.0, 5.0))])
+def test_odd_embeddings_turn_nothing_down(found: Any) -> None:
+    reply = world(near=(passage(0.3),), embed=lambda texts: found, proposer=[PROPOSAL], reviewer=[REVIEW])
+    assert isinstance(propose_in(reply).outcome, Accepted)
 
 
 @pytest.mark.parametrize("title", ["Reversed scan", "gated-HEADS", "Learnt decay."])

@@ -29,6 +29,7 @@ from genesys.roles.effects import (
     Checked,
     Claim,
     Derive,
+    Embed,
     Passage,
     Probe,
     Profile,
@@ -77,6 +78,9 @@ class Chaos:
                             similarity=random.choice((0.0, 0.5, 0.95)))
                     for _ in range(random.randrange(3))
                 )  # fmt: skip
+            case Embed(texts=texts):
+                n = random.choice((0, 1, len(texts)))
+                return tuple([random.choice((0.0, 1.0)), random.random()] for _ in range(n))
             case Check():
                 good = random.random() < self.p_good
                 return Checked(findings=() if good else tuple(self._finding() for _ in range(random.randrange(3))))

@@ -17,6 +17,7 @@ from genesys.roles.effects import (
     Claim,
     Derive,
     Effect,
+    Embed,
     Gather,
     Probe,
     Profile,
@@ -116,7 +117,7 @@ class World:
                 return self.claim(effect.tree)
             case Profile() | Derive():
                 return "text"
-            case Search():
+            case Search() | Embed():
                 return ()
             case Tell():
                 return None
