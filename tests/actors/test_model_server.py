@@ -68,6 +68,12 @@ async def kept(settings: ModelServerSettings, told: list[str]) -> AsyncIterator[
             await task
 
 
+def answers_again(registry: Path) -> bool:
+    """Whether the server answers where it is registered; for a moment it may not be."""
+    url = registered(registry).get("fake")
+    return url is not None and answers(url.removesuffix("/v1") + "/health", 0.5)
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 async def test_an_actor_that_dies_comes_back_with_its_server(tmp_path: Path) -> None:
@@ -78,7 +84,7 @@ async def test_an_actor_that_dies_comes_back_with_its_server(tmp_path: Path) -> 
         first = registered(tmp_path / "servers")["fake"].removesuffix("/v1")
         ray.kill(ray.get_actor("ModelServer-fake"), no_restart=False)
         await wait_for(lambda: not answers(f"{first}/health", 0.5))  # its process died with it
-        await wait_for(lambda: answers(registered(tmp_path / "servers")["fake"].removesuffix("/v1") + "/health", 0.5))
+        await wait_for(lambda: answers_again(tmp_path / "servers"))
         with pytest.raises(ConfigError, match=r"a model is served as 'fake' already"):
             await keep_actor(settings, lambda what, why: None)
     assert registered(tmp_path / "servers") == {}

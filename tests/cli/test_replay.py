@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import sqlite3
@@ -27,6 +28,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("replay") / "run"
     rates = Rates(p_low_rating=0.3, p_search=0.3, p_reuse=0.2)
     run_world(World(folder, config({"llm": 1}, quotas=(7, 1, 1), lessons_every=4), client=ScriptedClient(rates)))
+    gc.collect()  # its connections are closed: that changes files
     return folder
 
 
