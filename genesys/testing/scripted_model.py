@@ -332,6 +332,11 @@ agents:
         cached_usd: {script.cached_usd}
         output_usd: {script.output_usd}
         context_tokens: 200000
+    embedding:
+      - name: openai/scripted-embeddings
+        api_base: {url}
+        input_usd: {script.input_usd}
+        output_usd: 0
   caps: {{run: 10.0}}
 """
 

@@ -123,6 +123,7 @@ def test_a_complete_evolution(whole_run: tuple[Path, ScriptedModel, float]) -> N
     run_total = totals_of(run).run
     assert run_total.booked_nano == server.charged.nano > 0 == run_total.unsure_nano
     assert sum(round(event.cost_usd * NANO_PER_USD) for event in ended.values()) == run_total.booked_nano
+    assert totals_of(run).purposes["embedding"].booked_nano > 0, "proposals are compared by their meaning"
     assert {served.outcome for served in server.served} >= {"answered", "malformed"}
 
 
