@@ -50,6 +50,7 @@ from genesys.evolution.selection import Selection, SelectionStrategy, select_saf
 from genesys.evolution.sessions import encode_task
 from genesys.evolution.status import RunStatus, run_status
 from genesys.evolution.tree import POISON_AFTER
+from genesys.llm.calls import StaleError
 from genesys.storage import RunStore, content_hash, open_tree
 
 log = logging.getLogger(__name__)
@@ -273,7 +274,13 @@ class EvolutionTree(Batched):
         )
 
     async def claim(self, design: str, normal_form: str, designer: str) -> str:
-        """Give a design that is new to the run to a designer, or a session, alone; see `Claims.claim`."""
+        """Give a design that is new to the run to a designer, or a session, alone; see `Claims.claim`.
+
+        Raises:
+            StaleError: The session has ended: nobody would ever free what it claimed, and the run would wait for it.
+        """
+        if self._tree.has_ended(designer):
+            raise StaleError(f"Cannot claim a design for {designer!r}: another designer ended it meanwhile.")
         return self._claims.claim(design, normal_form, designer)
 
     async def submit(self, submission: Submission) -> bool:

@@ -162,6 +162,10 @@ class Books:
         """Sessions of language models that have not ended, by id, the first started first."""
         return MappingProxyType(self._open_sessions)
 
+    def has_ended(self, session: str) -> bool:
+        """Whether there was a session of that id, and it is over."""
+        return session in self._closed_sessions
+
     @property
     def failed_sessions(self) -> Sequence[ProposalFailed]:
         """How the sessions ended that gave no design, in their order; it only grows."""

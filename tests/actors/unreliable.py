@@ -46,6 +46,7 @@ from tests.actors.scripted_client import ScriptedClient
 from tests.actors.virtual_time import VirtualTimeLoop, settled
 
 MAX_DRIVERS = 30
+LONGEST_S = 50_000.0  # of virtual time; runs take some thousands
 _current: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
@@ -261,6 +262,13 @@ class World:
             gc.collect()  # those who died hold their journals open in cycles
 
     async def _until_the_end(self) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await self._drive_on()
+        except TimeoutError:
+            raise AssertionError(f"the run does not end; {self.blows}") from None
+
+    async def _drive_on(self) -> None:
         blows = asyncio.create_task(self._strike())
         for n in range(MAX_DRIVERS):
             self.driver = Process("Driver")
