@@ -19,6 +19,7 @@ from genesys.evolution import EvolutionTree
 from genesys.evolution.events import DesignProposed, LessonsWritten, ProposalFailed, SessionStarted
 from genesys.evolution.fitness import RelativeFitness
 from genesys.evolution.sessions import decode_task
+from genesys.llm.calls import StaleError
 from genesys.storage import RunStore, open_tree
 from tests.actors.in_process import World, run_world
 from tests.actors.scripted_client import ScriptedClient
@@ -107,6 +108,23 @@ def test_open_sessions_are_handed_out_again_after_the_tree_died(tmp_path: Path) 
         assert isinstance(taken, DesignSession) and taken.session == first.session
         await again.designer.design(taken)
         assert first.session not in books(again).open_sessions
+
+    asyncio.run(work())
+
+
+def test_whoever_comes_late_claims_nothing_for_a_session_that_has_ended(tmp_path: Path) -> None:
+    """Nobody would free it: the run would wait for that design for ever."""
+
+    async def work() -> None:
+        world = World(tmp_path / "run", config({"llm": 1}), client=ScriptedClient())
+        await world.start()
+        await world.designer.design(await world.tree.next_task("Designer-1.1"))
+        task = await world.tree.next_task("Designer-1.1")
+        assert isinstance(task, DesignSession)
+        assert await world.tree.claim("a" * 64, "form", task.session) == ""
+        await world.designer.design(task)
+        with pytest.raises(StaleError, match="another designer ended it meanwhile"):
+            await world.tree.claim("b" * 64, "another form", task.session)
 
     asyncio.run(work())
 
