@@ -7,6 +7,7 @@ that everything also runs without Ray; `ServiceHandle` and `MemberHandle` give t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
@@ -158,12 +159,13 @@ class ServiceHandle(MemberHandle):
 
     async def call(self, name: str, *args: Any) -> Any:
         """Call a method by name, again and again while the actor is away; see `MemberHandle.call`."""
-        deadline = asyncio.get_running_loop().time() + RETRY_S
+        deadline, clock = math.inf, asyncio.get_running_loop().time
         while True:
             try:
                 return await self._coalescer.call(name, args)
             except TransientError as error:
-                if asyncio.get_running_loop().time() > deadline or "creation task" in str(error):
+                deadline = min(deadline, clock() + RETRY_S)  # from the first failure: it may have taken long to come
+                if clock() >= deadline or "creation task" in str(error):
                     raise
                 await asyncio.sleep(0.25)
 

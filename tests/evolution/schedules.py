@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections import Counter
-from multiprocessing import Pool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,14 @@ def campaign(seed: int, n: int, log: Path, *, processes: int) -> int:
     known = {block["first"] for block in done}
     jobs = [(at, min(BLOCK, first + n - at)) for at in range(first, first + n, BLOCK) if at not in known]
     done = [block for block in done if first <= block["first"] < first + n]
-    with Pool(processes) as pool, log.open("a") as lines:
-        for block in pool.imap_unordered(_block, jobs):
-            done.append(block)
-            print(json.dumps(block), file=lines, flush=True)
-            n_done, n_broken = sum(b["n"] for b in done), sum(len(b["broken"]) for b in done)
-            print(f"{n_done:>7} of {n}, {n_broken} broken", flush=True)
+    if jobs:
+        # spawned: a test session's process has Ray's threads and signal handlers, with which a fork may hang for ever
+        with get_context("spawn").Pool(processes) as pool, log.open("a") as lines:
+            for block in pool.imap_unordered(_block, jobs):
+                done.append(block)
+                print(json.dumps(block), file=lines, flush=True)
+                n_done, n_broken = sum(b["n"] for b in done), sum(len(b["broken"]) for b in done)
+                print(f"{n_done:>7} of {n}, {n_broken} broken", flush=True)
     return _report(done)
 
 
