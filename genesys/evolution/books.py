@@ -306,7 +306,7 @@ class Books:
             if record.state not in (DesignState.PROPOSED, DesignState.REJECTED, DesignState.TWIN):
                 self._index(record)
             for run in record.runs:
-                self._restore_run(record.id, run)
+                self._restore_run(record, run)
         for lease in leases:
             self.ledger.reserve(lease.key)
             self.budget.reserved = self.budget.reserved.plus(lease.cost)
@@ -329,15 +329,16 @@ class Books:
         self._closed_sessions |= {event.session for event in self._lessons}
         self._closed_sessions |= {self._records[design].session for design in self._authored}
 
-    def _restore_run(self, design: str, run: Run) -> None:
-        key = RunKey(design, run.scale, run.seed, run.recipe)
+    def _restore_run(self, record: DesignRecord, run: Run) -> None:
+        key = RunKey(record.id, run.scale, run.seed, run.recipe)
         self.ledger.reserve(key)
         if run.outcome != "committed":
             self.ledger.fail(key)
             return
         self.ledger.commit(key)
         if run.seed == FIRST_SEED:
-            self._present[run.scale][design] = None
+            self._present[run.scale][record.id] = None
+        self.ratings.gather(record, run.scale)
 
     def _restore_orders(self) -> None:
         """Make all orders that follow from records and leases, at once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from math import inf
 from operator import itemgetter
 from typing import Any, ClassVar
@@ -188,6 +189,9 @@ class DesignTwinned:
     steps: Mapping[str, float] = field(default_factory=dict)
 
 
+_cost_of = lru_cache(maxsize=256)(Cost.of)  # what is set aside is the same for all runs of a scale
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseGranted:
     """A run was handed out. `lease` is a fencing token: it only ever rises.
@@ -214,7 +218,7 @@ class LeaseGranted:
     @property
     def cost(self) -> Cost:
         """What is set aside for it."""
-        return Cost.of(self.n_tokens, self.gpu_seconds)
+        return _cost_of(self.n_tokens, self.gpu_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite, sqrt
+from math import fsum, isfinite, sqrt
 from statistics import fmean, stdev
 
 from genesys.errors import ConfigError, suggest
@@ -75,10 +75,10 @@ class RelativeFitness:
 
     def niche(self, metrics: Metrics) -> str:
         """`recall` or `no-recall`; "" when no recall probe was run."""
-        found = [metrics[f"probe_{name}"] for name in self.recall_probes if f"probe_{name}" in metrics]
-        if not found:
+        best = max([metrics.get(f"probe_{name}", -1.0) for name in self.recall_probes], default=-1.0)
+        if best < 0.0:
             return ""
-        return "recall" if max(found) >= self.recall_pass else "no-recall"
+        return "recall" if best >= self.recall_pass else "no-recall"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +136,10 @@ def _gain(metrics: Metrics) -> float:
 def _rate(
     scale_bpb: float, keys: Sequence[VoteKeys], seed_variance: float, anchored: bool, runs: Sequence[Metrics]
 ) -> Rating:
-    found = [_raw_and_variance(m, scale_bpb, keys) for m in runs]
-    variance = fmean([variance for _, variance in found]) + seed_variance
-    half_width = Z_95 * sqrt(variance / len(runs))
-    return _make_rating(raw=fmean([raw for raw, _ in found]), half_width=half_width, anchored=anchored)
+    n, found = len(runs), [_raw_and_variance(m, scale_bpb, keys) for m in runs]
+    raw, variance = found[0] if n == 1 else (fsum([raw for raw, _ in found]) / n, fsum([v for _, v in found]) / n)
+    half_width = Z_95 * sqrt((variance + seed_variance) / n)
+    return _make_rating(raw=raw, half_width=half_width, anchored=anchored)
 
 
 def _raw_and_variance(metrics: Metrics, scale_bpb: float, keys: Sequence[VoteKeys]) -> tuple[float, float]:
@@ -148,7 +148,7 @@ def _raw_and_variance(metrics: Metrics, scale_bpb: float, keys: Sequence[VoteKey
     if not keys:
         return gain, bits
     scores, errors = earnings(metrics, keys)
-    return 0.5 * gain + 0.5 * fmean(scores), 0.25 * bits + 0.25 * sum([e * e for e in errors]) / len(keys) ** 2
+    return 0.5 * gain + 0.5 * fsum(scores) / len(keys), 0.25 * bits + 0.25 * sum([e * e for e in errors]) / len(keys) ** 2
 
 
 def _check_finite(metrics: Metrics) -> None:

@@ -38,6 +38,7 @@ class Ratings:
         self._rungs = {scale: k for k, scale in enumerate(scales)}
         self._measured: dict[str, dict[str, None]] = {s: {} for s in scales}
         self._ratings: dict[str, dict[str, Rating]] = {s: {} for s in scales}
+        self._raters: dict[str, Rater] = {}  # of scales whose reference has not been measured since
         self._frames: dict[str, Frame] = {}
         self.by_scale = {s: Ranking() for s in scales}
         self.by_value = Ranking()
@@ -69,34 +70,37 @@ class Ratings:
 
     def measured(self, record: DesignRecord, scale: str) -> tuple[str, ...]:
         """Take in a commit at a scale; gives the ids whose rating changed."""
-        self._measure(record.id, scale)
-        self._set_niche(record)
+        self.gather(record, scale)
         self.note(record)
         if record.id == self._reference:
             self._rate_all((scale,))
             return tuple(self._measured[scale])
-        if not (self.rule.needs_reference and self.awaits_reference(scale)):
-            self._rate(record.id, scale, self._rater(scale))
+        if record.id in self._ratings[scale]:
+            self._order(record.id, scale)
         if record.is_seed:
             self._reframe()
         elif rated := [k for s, k in self._rungs.items() if record.id in self._ratings[s]]:
             self._place(record.id, rated[-1])
         return (record.id,)
 
+    def gather(self, record: DesignRecord, scale: str) -> None:
+        """Take in a commit at a scale, with all that its metrics tell, but for the orders: those `restore` makes at once."""
+        design = record.id
+        self._measured[scale][design] = None
+        self._rung[design] = max(self.rung(design), self._rungs[scale])
+        self._set_niche(record)
+        if design == self._reference:
+            self._raters.pop(scale, None)
+            self._ratings[scale].clear()
+        elif rate := self._rater(scale):
+            self._ratings[scale][design] = rate(_metrics(record, scale))
+
     def restore(self) -> None:
-        """Take in all records at once, as `note` and `measured` would have one by one."""
+        """Make all orders, of records whose commits were gathered."""
         for record in self._records.values():
-            for run in record.runs:
-                if run.outcome == "committed":
-                    self._measure(record.id, run.scale)
-            self._set_niche(record)
             if record.state is not DesignState.PROPOSED:
                 self.note(record)
         self._rate_all(self._scales)
-
-    def _measure(self, design: str, scale: str) -> None:
-        self._measured[scale][design] = None
-        self._rung[design] = max(self.rung(design), self._rungs[scale])
 
     def _loosen(self) -> None:
         """Expect that all fitnesses change."""
@@ -105,22 +109,31 @@ class Ratings:
             ranking.loosen()
 
     def _rate_all(self, scales: Sequence[str]) -> None:
+        """Rate whoever is not rated yet, and make the orders of these scales."""
         self._loosen()
         for scale in scales:
-            if not (self.rule.needs_reference and self.awaits_reference(scale)):
-                rate = self._rater(scale)
-                for design in self._measured[scale]:
-                    self._rate(design, scale, rate)
+            ratings, rate = self._ratings[scale], self._rater(scale)
+            if rate is None:
+                continue
+            for design in self._measured[scale]:
+                if design not in ratings:
+                    ratings[design] = rate(_metrics(self._records[design], scale))
+                self._order(design, scale)
         self._reframe()
 
-    def _rater(self, scale: str) -> Rater:
-        return self.rule.rater(self._metrics(self._reference, scale) or None)
+    def _rater(self, scale: str) -> Rater | None:
+        """What rates there; None as long as the reference may still be measured, and the rule needs it."""
+        rate = self._raters.get(scale)
+        if rate is None and not (self.rule.needs_reference and self.awaits_reference(scale)):
+            reference = self._records.get(self._reference)
+            measured = _metrics(reference, scale) if reference else []
+            rate = self._raters[scale] = self.rule.rater(measured or None)
+        return rate
 
-    def _rate(self, design: str, scale: str, rate: Rater) -> None:
-        rating = rate(self._metrics(design, scale))
-        self._ratings[scale][design] = rating
-        self.by_scale[scale].put(design, (rating.raw,))
-        self.niches_by_scale[scale][self.niche(design)].put(design, (rating.raw,))
+    def _order(self, design: str, scale: str) -> None:
+        key = (self._ratings[scale][design].raw,)
+        self.by_scale[scale].put(design, key)
+        self.niches_by_scale[scale][self.niche(design)].put(design, key)
 
     def _reframe(self) -> None:
         self._loosen()
@@ -169,9 +182,9 @@ class Ratings:
 
     def awaits_reference(self, scale: str) -> bool:
         """Whether the reference has no result at a scale, yet may still get one."""
-        record = self._records.get(self._reference)
         if not self._reference or self._reference in self._measured[scale]:
             return False
+        record = self._records.get(self._reference)
         return record is None or record.state in (
             DesignState.PROPOSED, DesignState.IMPLEMENTED, DesignState.VERIFIED,
         )  # fmt: skip
@@ -206,7 +219,6 @@ class Ratings:
         found = ((scale, self.fitness_at(design, scale)) for scale in self._scales)
         return MappingProxyType({scale: fitness for scale, fitness in found if fitness is not None})
 
-    def _metrics(self, design: str, scale: str) -> list[Metrics]:
-        record = self._records.get(design)
-        runs = record.runs if record else ()
-        return [run.metrics for run in runs if run.scale == scale and run.outcome == "committed"]
+
+def _metrics(record: DesignRecord, scale: str) -> list[Metrics]:
+    return [run.metrics for run in record.runs if run.scale == scale and run.outcome == "committed"]

@@ -16,7 +16,7 @@ from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState
 from genesys.evolution.frozen import maker
 from genesys.evolution.population import Population
 from genesys.ladder.budget import Caps, Cost
-from genesys.ladder.ledger import FIRST_SEED
+from genesys.ladder.ledger import FIRST_SEED, RunKey
 
 POISON_AFTER = 3
 """Refunds of one key for infrastructure's sake after which its lease ends as `poison` and its quota stays spent."""
@@ -129,7 +129,7 @@ class EvolutionTree(Books):
         record = _make_record(
             id=event.design, name=event.name, program=event.program, operator=intern(event.operator),
             order=len(self._records), parents=parents, references=event.references, designer=intern(event.designer),
-            parts=event.parts, is_seed=event.is_seed, detail=event.detail, edit=intern(event.edit),
+            parts=tuple(map(intern, event.parts)), is_seed=event.is_seed, detail=event.detail, edit=intern(event.edit),
             target=intern(event.target), odds=event.odds, steps=event.steps, normal_form=event.normal_form,
             session=event.session, title=event.title, abstract=event.abstract, account=event.account,
             cost_usd=event.cost_usd, scores=event.scores, models=event.models,
@@ -191,7 +191,7 @@ class EvolutionTree(Books):
         )  # fmt: skip
 
     def _lease_granted(self, event: ev.LeaseGranted) -> None:
-        record, key, cost = self.record(event.design), event.key, event.cost
+        record, cost = self.record(event.design), event.cost
         if event.lease <= self.last_lease:
             raise BookkeepingError(
                 f"Cannot grant lease {event.lease}: numbers only rise; expected above {self.last_lease}."
@@ -220,14 +220,15 @@ class EvolutionTree(Books):
                 f"Cannot grant lease {event.lease}: {shortage} leaves no room for a run at {event.scale!r}. Wait for a "
                 "refund or raise the cap."
             )
-        self.ledger.reserve(key)
+        design, scale = record.id, self.scales[k]  # one string each, however many events name them
+        self.ledger.reserve(RunKey(design, scale, event.seed, event.recipe))
         self.budget.reserved = self.budget.reserved.plus(cost)  # it has room, as was just asked
         self.last_lease = event.lease
         self._leases[event.lease] = event
-        self._running[event.scale][event.design] += 1
+        self._running[scale][design] += 1
         if event.seed == FIRST_SEED:
-            self._waiting[event.scale].discard(event.design)
-            self._present[event.scale][event.design] = None
+            self._waiting[scale].discard(design)
+            self._present[scale][design] = None
 
     def _lease_refunded(self, event: ev.LeaseRefunded) -> None:
         lease = self._outstanding(event.lease)
@@ -250,8 +251,9 @@ class EvolutionTree(Books):
             self.rule.check(event.metrics)
         except ValueError as error:
             raise BookkeepingError(f"Cannot record the verification under lease {event.lease}: {error}.") from error
+        record, scale = self._records[lease.design], self.scales[self._rungs[lease.scale]]
         run = _make_run(
-            scale=lease.scale, seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
+            scale=scale, seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
             metrics=event.metrics, report=event.report, seconds=event.seconds, n_tokens=event.n_tokens,
             gpu_seconds=event.gpu_seconds,
         )  # fmt: skip
@@ -259,22 +261,22 @@ class EvolutionTree(Books):
         self.ledger.commit(lease.key)
         self._take_back(lease, used)
         if lease.seed == FIRST_SEED:
-            self._commits.append(lease.design)
-        record = self._records[lease.design]
+            self._commits.append(record.id)
         state = DesignState.VERIFIED if record.state in CLIMBING else record.state
-        self._climb(self._change(record, state, runs=(*record.runs, run)), lease)
+        self._climb(self._change(record, state, runs=(*record.runs, run)), run)
 
-    def _climb(self, record: DesignRecord, lease: Lease) -> None:
+    def _climb(self, record: DesignRecord, run: Run) -> None:
         if self._is_replaying:
+            self.ratings.gather(record, run.scale)
             return
-        above = self._rungs[lease.scale] + 1
-        rerated = self.ratings.measured(record, lease.scale)
+        above = self._rungs[run.scale] + 1
+        rerated = self.ratings.measured(record, run.scale)
         if above == len(self.scales):
             return
         for design in rerated:
             if design in self._waiting[self.scales[above]]:
                 self._queue(design, above)
-        if lease.seed == FIRST_SEED and record.state in CLIMBING:
+        if run.seed == FIRST_SEED and record.state in CLIMBING:
             self._queue(record.id, above)
 
     def _end(self, lease: Lease, event: ev.VerificationFailed | ev.LeaseRefunded, outcome: RunOutcome) -> None:
@@ -328,10 +330,11 @@ class EvolutionTree(Books):
             )
         if event is None:
             return lease
-        granted, settled = [(e.design, e.scale, e.seed, e.recipe) for e in (lease, event)]
-        if granted != settled:
+        settled = RunKey(event.design, event.scale, event.seed, event.recipe)
+        if settled != lease.key:
             raise BookkeepingError(
-                f"Cannot settle lease {number}: it is for {granted}; expected the result of that, not of {settled}."
+                f"Cannot settle lease {number}: it is for {tuple(lease.key)}; expected the result of that, not of "
+                f"{tuple(settled)}."
             )
         return lease
 
