@@ -1,9 +1,10 @@
-"""One Ray cluster for the session, and a run that needs no training."""
+"""One Ray cluster for the session, however many workers run its tests."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -11,6 +12,17 @@ import pytest
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell's background job starts would ignore Ctrl-C
+
+COSTLY = ("ray_cluster", "postgres_server", "honest")
+"""Fixtures of the session: the tests that use one share a worker, and with it the fixture."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for `pytest -n 2 --dist loadgroup`: a costly fixture's tests, and those of a file."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group(next((n for n in COSTLY if n in names), str(item.path))))
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, prepare: Prepare) -> None:
     config.write_text(f"corpus: 'text:{folder}'\n")
     command = [sys.executable, "-m", "genesys", "data", "prepare", str(config)]
     env = os.environ | {"HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, preexec_fn=_heed) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
         assert process.stderr is not None
         while "parts, about" not in process.stderr.readline():
             pass
@@ -93,8 +93,3 @@ def test_interrupted_it_goes_on(tmp_path: Path, prepare: Prepare) -> None:
     status, out, _ = prepare(config, "--json")
     assert status == 0 and not json.loads(out)["was_there"]
     assert not list((tmp_path / ".cache" / "genesys" / "shards").glob(".building-*"))
-
-
-def _heed() -> None:
-    """Children of a shell's background job ignore SIGINT from birth."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

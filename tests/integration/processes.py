@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,15 +17,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments: str, cwd: Path, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
-    """The command in a process group of its own and with Ctrl-C heeded, as a terminal would start it.
-
-    Tests may themselves run in the background of a shell, where SIGINT is ignored and children inherit that.
-    """
+    """The command in a process group of its own, as a terminal would start it."""
     command = [sys.executable, "-m", "genesys", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
