@@ -12,6 +12,7 @@ import pytest
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # pytest's workers have one, and what is printed would be folded there
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell's background job starts would ignore Ctrl-C
 
 COSTLY = ("ray_cluster", "postgres_server", "honest")
