@@ -148,7 +148,9 @@ def _raw_and_variance(metrics: Metrics, scale_bpb: float, keys: Sequence[VoteKey
     if not keys:
         return gain, bits
     scores, errors = earnings(metrics, keys)
-    return 0.5 * gain + 0.5 * fsum(scores) / len(keys), 0.25 * bits + 0.25 * sum([e * e for e in errors]) / len(keys) ** 2
+    return 0.5 * gain + 0.5 * fsum(scores) / len(keys), 0.25 * bits + 0.25 * sum([e * e for e in errors]) / len(
+        keys
+    ) ** 2
 
 
 def _check_finite(metrics: Metrics) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
+from typing import cast
 
 Key = tuple[float, ...]
 Entry = tuple[object, ...]
@@ -18,7 +19,7 @@ class Ranking:
 
     Entries stand in sorted blocks of at most `2 * _BLOCK`: a change costs a bisection and moves one block, the first look
     at a rank or an index after it adds up the lengths of the blocks (a thousand at a million ids). As long as nobody looks,
-    nothing is sorted: filling it costs a dictionary's insertions, and the first look one sort. All keys have one length.
+    nothing is sorted: filling it costs a dictionary's insertions, and the next look one sort. All keys have one length.
     """
 
     def __init__(self) -> None:
@@ -37,14 +38,15 @@ class Ranking:
             self._entries[item] = entry
             self._insert(self._blocks, entry)
 
+    def fill(self, entries: Iterable[Entry]) -> None:
+        """`put` for many: each entry holds its key's numbers and, last, the id. It is sorted anew at the next look."""
+        self._blocks = None
+        self._entries.update([(cast(str, entry[-1]), entry) for entry in entries])
+
     def discard(self, item: str) -> None:
         entry = self._entries.pop(item, None)
         if entry is not None and self._blocks is not None:
             self._remove(self._blocks, entry)
-
-    def loosen(self) -> None:
-        """Expect many changes: sort anew at the next look, instead of keeping the order at each change."""
-        self._blocks = None
 
     def rank(self, item: str) -> int | None:
         """How many stand before it; None when it is not ranked."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from genesys.evolution.design import DesignRecord, DesignState, confidence
+from genesys.evolution.order import Entry
 from genesys.evolution.order import Ranking as Ranking
 from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rater, Rating, frame_of
+
+_ALIVE = (DesignState.IMPLEMENTED, DesignState.VERIFIED)
 
 
 class Ratings:
@@ -58,7 +61,7 @@ class Ratings:
 
     def note(self, record: DesignRecord) -> None:
         """Take in a record whose state or runs have changed."""
-        if record.state in (DesignState.IMPLEMENTED, DesignState.VERIFIED):
+        if record.state in _ALIVE:
             self.by_age.put(record.id, (record.order,))
             self.by_confidence.put(record.id, (confidence(record.state, self.rung(record.id)),))
         else:
@@ -75,8 +78,9 @@ class Ratings:
         if record.id == self._reference:
             self._rate_all((scale,))
             return tuple(self._measured[scale])
-        if record.id in self._ratings[scale]:
-            self._order(record.id, scale)
+        if rating := self._ratings[scale].get(record.id):
+            self.by_scale[scale].put(record.id, (rating.raw,))
+            self.niches_by_scale[scale][self.niche(record.id)].put(record.id, (rating.raw,))
         if record.is_seed:
             self._reframe()
         elif rated := [k for s, k in self._rungs.items() if record.id in self._ratings[s]]:
@@ -97,20 +101,18 @@ class Ratings:
 
     def restore(self) -> None:
         """Make all orders, of records whose commits were gathered."""
+        alive = []
         for record in self._records.values():
-            if record.state is not DesignState.PROPOSED:
+            if record.state in _ALIVE:
+                alive.append(record)
+            elif record.state is not DesignState.PROPOSED:
                 self.note(record)
+        self.by_age.fill([(record.order, record.id) for record in alive])
+        self.by_confidence.fill([(confidence(record.state, self.rung(record.id)), record.id) for record in alive])
         self._rate_all(self._scales)
-
-    def _loosen(self) -> None:
-        """Expect that all fitnesses change."""
-        by_niche = (ranking for found in self.niches_by_scale.values() for ranking in found.values())
-        for ranking in (*self.by_scale.values(), self.by_value, self.standing, *self.niches.values(), *by_niche):
-            ranking.loosen()
 
     def _rate_all(self, scales: Sequence[str]) -> None:
         """Rate whoever is not rated yet, and make the orders of these scales."""
-        self._loosen()
         for scale in scales:
             ratings, rate = self._ratings[scale], self._rater(scale)
             if rate is None:
@@ -118,8 +120,17 @@ class Ratings:
             for design in self._measured[scale]:
                 if design not in ratings:
                     ratings[design] = rate(_metrics(self._records[design], scale))
-                self._order(design, scale)
+            entries = [(rating.raw, design) for design, rating in ratings.items()]
+            self.by_scale[scale].fill(entries)
+            for niche, group in self._by_niche(entries):
+                self.niches_by_scale[scale][niche].fill(group)
         self._reframe()
+
+    def _by_niche(self, entries: Iterable[Entry]) -> Iterable[tuple[str, list[Entry]]]:
+        groups: dict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            groups[self._niche[cast(str, entry[-1])]].append(entry)
+        return groups.items()
 
     def _rater(self, scale: str) -> Rater | None:
         """What rates there; None as long as the reference may still be measured, and the rule needs it."""
@@ -130,21 +141,22 @@ class Ratings:
             rate = self._raters[scale] = self.rule.rater(measured or None)
         return rate
 
-    def _order(self, design: str, scale: str) -> None:
-        key = (self._ratings[scale][design].raw,)
-        self.by_scale[scale].put(design, key)
-        self.niches_by_scale[scale][self.niche(design)].put(design, key)
-
     def _reframe(self) -> None:
-        self._loosen()
         below: Frame | None = None
         for scale in self._scales if self.rule.standardised else ():
             found = self._ratings[scale]
             seeds = [r for design, r in found.items() if self._records[design].is_seed]
             below = self._frames[scale] = frame_of(found.get(self._reference), seeds, below)
-        rungs = {design: k for k, scale in enumerate(self._scales) for design in self._ratings[scale]}
-        for design, rung in rungs.items():
-            self._place(design, rung)
+        places = {
+            design: (rung, self.frame(scale).value(rating.raw), design)
+            for rung, scale in enumerate(self._scales)
+            for design, rating in self._ratings[scale].items()
+        }  # the highest rung is the last
+        verified = [place for place in places.values() if self._records[place[-1]].state is DesignState.VERIFIED]
+        self.standing.fill(places.values())
+        self.by_value.fill([(value, design) for _, value, design in verified])
+        for niche, group in self._by_niche(verified):
+            self.niches[niche].fill(group)
         self.n_axis_moves += 1
         self.moved.clear()
 

@@ -111,7 +111,9 @@ def test_a_crossover_changes_nothing_outside_of_its_target(first: int, second: i
         return
     assert proposal.edit == "graft" and proposal.target
     given = proposal.tree.at(proposal.target)
-    donors = [donor for base, donor in ((a, b), (b, a)) if is_base(base, proposal)]  # both, where they differ there only
+    donors = [
+        donor for base, donor in ((a, b), (b, a)) if is_base(base, proposal)
+    ]  # both, where they differ there only
     assert any(given == place for donor in donors for path, place in donor.walk() if path)
     for base in (a, b):
         if is_base(base, proposal):

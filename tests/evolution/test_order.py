@@ -52,9 +52,10 @@ class PlainOrder(RuleBasedStateMachine):
             self.ranking.discard(best)
             del self.plain[best]
 
-    @rule()
-    def loosen(self) -> None:
-        self.ranking.loosen()
+    @rule(keys=st.dictionaries(ids, keys, max_size=12))
+    def fill(self, keys: dict[str, tuple[float, ...]]) -> None:
+        self.ranking.fill((*key, item) for item, key in keys.items())
+        self.plain |= keys
 
     @rule()
     def look(self) -> None:
