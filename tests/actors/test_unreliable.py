@@ -118,6 +118,7 @@ def test_a_driver_that_was_asleep_gives_nobody_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("start", range(0, 400, 100))
 def test_the_books_balance_at_length(start: int, tmp_path: Path) -> None:
     for seed in range(1000 + start, 1100 + start):

@@ -43,6 +43,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @given(st.binary(max_size=400) | _FRAMES | _SPOILT)
 @settings(max_examples=20_000, deadline=5000)
 def test_any_bytes_20_000_times(data: bytes) -> None:
