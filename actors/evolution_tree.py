@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -166,10 +166,11 @@ class EvolutionTree(Batched):
             return CheckTask(design=unchecked, name=tree.record(unchecked).name, program=await self.program(unchecked))
         limit, left_behind = self._limit(), self._desk.left_behind(designer)
         if left_behind is not None and not isinstance(limit, Done):
-            if self._desk.is_poison(left_behind.session):
-                return await self._give_up(left_behind, designer)
+            is_poison = self._desk.is_poison(left_behind.session)
             self._take(left_behind.session, designer)
-            return await self._session(left_behind, designer)
+            session = await self._session(left_behind, designer)
+            poison = f"its designers died {POISON_AFTER} times before it ended"
+            return replace(session, poison=poison) if is_poison else session
         if limit is not None:
             return limit
         if self._desk.is_lessons_due:
@@ -226,15 +227,6 @@ class EvolutionTree(Batched):
         accepted, reason = await self._record((started,), (blob,))
         assert accepted, reason
         return await self._session(started, designer, blob)
-
-    async def _give_up(self, started: SessionStarted, designer: str) -> Wait:
-        """End a session of which designers keep dying, as a lease of which verifiers do."""
-        failure = ProposalFailed(
-            designer=designer, operator=started.operator, session=started.session, cause="poison",
-            reason=f"its designers died {POISON_AFTER} times before it ended",
-        )  # fmt: skip
-        await self.submit(Submission(events=(failure,)))
-        return Wait(reason=f"{started.session} was given up", seconds=0.0)
 
     def _take(self, session: str, designer: str) -> None:
         self._in_hand.add(designer)

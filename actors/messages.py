@@ -59,12 +59,14 @@ class DesignSession:
     Attributes:
         task: The blob with the session's task, see `genesys.evolution.sessions`.
         parents: Programs of the task's parents, in its order.
+        poison: Why it should be ended instead of conducted; "" for no reason.
     """
 
     designer: str
     session: str
     task: Ref
     parents: tuple[Ref, ...] = ()
+    poison: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

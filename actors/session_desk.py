@@ -94,7 +94,8 @@ class SessionDesk:
         if not self._uses_models or self._tree.out_of_money:
             return None
         actor = designer.partition(".")[0]
-        on_trial = any(self.is_poison(s) and by.partition(".")[0] == actor for s, by in self._holders.items())
+        held = [session for session, by in self._holders.items() if by.partition(".")[0] == actor]
+        on_trial = any(self._n_taken[session] == POISON_AFTER for session in held)
         for session, event in self._tree.open_sessions.items():
             if session not in self._holders and not (on_trial and self._n_taken[session] == POISON_AFTER - 1):
                 return event

@@ -75,16 +75,23 @@ class Sessions:
             TransientError: Infrastructure was away; the session stays open.
         """
         blob = await self._objects.get(work.task)
+        if work.poison:
+            return await self._given_up(work, blob, "poison", work.poison)
         parents = tuple([_read(await self._objects.get(parent)) for parent in work.parents])
         try:
             task = decode_task(blob)
             session = session_of(task, parents)
-        except (KeyError, TypeError, ValueError) as error:  # of another version of Genesys
-            task = SessionTask(session=work.session, operator=json.loads(blob)["operator"])
-            reason = f"its task is of another version of Genesys: {error}"
-            return ended_as(work.designer, task, parents, _stale(reason))
+        except (KeyError, TypeError, ValueError) as error:
+            return await self._given_up(work, blob, "stale", f"its task is of another version of Genesys: {error}")
         await self._reading.catch_up()
         return ended_as(work.designer, task, parents, await self._conducted(session, work, task))
+
+    async def _given_up(self, work: DesignSession, blob: bytes, cause: str, reason: str) -> Ended:
+        """The end of a session that is not conducted; what it cost until now is told with it."""
+        task = SessionTask(session=work.session, operator=json.loads(blob)["operator"])
+        outcome = SessionOutcome(tree=None, cause=cause, reason=reason)
+        cost_nano = await self._treasury.spent(work.session)
+        return ended_as(work.designer, task, (), Conducted(outcome=outcome, cost_nano=cost_nano, models={}, n_calls=0))
 
     async def _conducted(
         self, session: Session[Any], work: DesignSession, task: SessionTask
@@ -157,9 +164,3 @@ class _Reading:
 
 def _read(program: bytes) -> UnitTree:
     return UnitTree.from_json(json.loads(program))
-
-
-def _stale(reason: str) -> Conducted[SessionOutcome | LessonsOutcome]:
-    """The end of a session that could not be conducted."""
-    outcome = SessionOutcome(tree=None, cause="stale", reason=reason)
-    return Conducted(outcome=outcome, cost_nano=0, models={}, n_calls=0)

@@ -61,6 +61,9 @@ class Treasurer(Batched):
     async def remember(self, session: str, remembered: Remembered) -> None:
         await self._treasury.remember(session, remembered)
 
+    async def spent(self, session: str) -> int:
+        return await self._treasury.spent(session)
+
     async def totals(self) -> Totals:
         """What was spent by now."""
         return await self._treasury.totals()

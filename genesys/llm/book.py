@@ -280,6 +280,14 @@ class CallBook:
         rows = self._db.execute("SELECT step, effect, result FROM memory WHERE session = ? ORDER BY rowid", (session,))
         return tuple(Remembered(step=step, effect=effect, result=unpack(packed)) for step, effect, packed in rows)
 
+    def spent(self, session: str) -> int:
+        """Nano-dollars that are booked for a session's calls."""
+        return int(
+            self._db.execute(
+                "SELECT COALESCE(SUM(booked_nano), 0) FROM calls WHERE session = ?", (session,)
+            ).fetchone()[0]
+        )
+
     def totals(self) -> Totals:
         """What was spent by now, in all and by session, role, model, purpose and day."""
         return totals(lambda select: self._db.execute(select).fetchall())

@@ -58,6 +58,9 @@ class LocalTreasury:
     async def remember(self, session: str, remembered: Remembered) -> None:
         await self._entered(partial(self.book.remember, session, remembered))
 
+    async def spent(self, session: str) -> int:
+        return cast(int, await self._entered(partial(self.book.spent, session)))
+
     async def totals(self) -> Totals:
         """What was spent by now."""
         return cast(Totals, await self._entered(self.book.totals))

@@ -40,6 +40,9 @@ class ReplayTreasury:
     async def memory(self, session: str) -> tuple[Remembered, ...]:
         return self._book.memory(session)
 
+    async def spent(self, session: str) -> int:
+        return self._book.spent(session)
+
     async def remember(self, session: str, remembered: Remembered) -> None:
         """Nothing, for what stands there already."""
         if remembered not in self._book.memory(session):

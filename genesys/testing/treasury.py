@@ -262,6 +262,19 @@ class TreasuryTestCase:
         opened(lowered, run=0.001)
         opened(raised, run=0.02)
 
+    def test_what_a_session_spent(self, opened: Callable[..., None]) -> None:
+        async def first(treasury: Treasury) -> None:
+            await treasury.commit(await granted(treasury, call(session="mine")), {}, USAGE, 7)
+            await treasury.commit(await granted(treasury, call("of another", session="yours")), {}, USAGE, 100)
+            await granted(treasury, call("in flight", 20, session="mine"))
+            assert [await treasury.spent(session) for session in ("mine", "yours", "nobody's")] == [27, 100, 0]
+
+        async def later(treasury: Treasury) -> None:
+            assert await treasury.spent("mine") == 27, "what was lost stays booked"
+
+        opened(first)
+        opened(later)
+
     def test_a_cost_above_its_reservation_is_booked_and_told(self, opened: Callable[..., None]) -> None:
         async def work(treasury: Treasury) -> None:
             token, other = await granted(treasury, call()), await granted(treasury, call("other", 1))

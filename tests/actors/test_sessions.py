@@ -19,8 +19,9 @@ from genesys.evolution import EvolutionTree
 from genesys.evolution.events import DesignProposed, LessonsWritten, ProposalFailed, SessionStarted
 from genesys.evolution.fitness import RelativeFitness
 from genesys.evolution.sessions import decode_task
-from genesys.llm.calls import StaleError
+from genesys.llm.calls import NANO_PER_USD, StaleError
 from genesys.storage import RunStore, open_tree
+from genesys.testing.treasury import USAGE, call, granted
 from tests.actors.in_process import World, run_world
 from tests.actors.scripted_client import ScriptedClient
 
@@ -218,13 +219,19 @@ def test_a_session_of_which_designers_keep_dying_is_given_up(tmp_path: Path) -> 
         world = World(tmp_path / "run", config({"llm": 1}), client=ScriptedClient(), max_failed=1)
         await world.start()
         await world.designer.design(await world.tree.next_task("Designer-1.1"))
+        assert world.tools is not None
+        treasury = world.tools.treasury
+        await treasury.commit(await granted(treasury, call(session="session-1")), {}, USAGE, 5000)
         for _ in range(3):
             task = await world.tree.next_task("Designer-1.1")
-            assert isinstance(task, DesignSession) and task.session == "session-1"
+            assert isinstance(task, DesignSession) and (task.session, task.poison) == ("session-1", "")
             await world.tree.release("Designer-1")
-        assert isinstance(await world.tree.next_task("Designer-1.1"), Wait)
+        task = await world.tree.next_task("Designer-1.1")
+        assert isinstance(task, DesignSession) and "designers died 3 times" in task.poison
+        await world.designer.design(task)
         (failure,) = books(world).failed_sessions
         assert (failure.session, failure.cause) == ("session-1", "poison")
+        assert failure.cost_usd == 5000 / NANO_PER_USD, "what its designers paid before they died"
         done = await world.tree.next_task("Designer-1.1")
         assert isinstance(done, Done) and "1 proposals in a row" in done.reason, "it counts, as it does after a restart"
 
@@ -239,10 +246,12 @@ def test_a_session_that_kills_designers_does_not_have_its_neighbours_given_up(tm
         given = []
         for _ in range(4):
             tasks = [await world.tree.next_task(slot) for slot in ("Designer-1.1", "Designer-1.2")]
-            given.append([getattr(task, "session", "") for task in tasks])
+            given.append([task.session for task in tasks if isinstance(task, DesignSession)])
+            for task in tasks:
+                if isinstance(task, DesignSession) and task.poison:
+                    await world.designer.design(task)
             await world.tree.release("Designer-1")
-        assert given[0] == given[1] == ["session-1", "session-2"]
-        assert given[2] == ["session-1", "session-3"] and given[3] == ["", "session-2"]
+        assert given[0] == given[1] == given[3] == ["session-1", "session-2"] and given[2] == ["session-1", "session-3"]
         assert [event.session for event in books(world).failed_sessions] == ["session-1"]
 
     asyncio.run(work())

@@ -51,6 +51,9 @@ class DictTreasury:
     async def memory(self, session: str) -> tuple[Remembered, ...]:
         return tuple(self.kept.get(session, ()))
 
+    async def spent(self, session: str) -> int:
+        return 0
+
     async def remember(self, session: str, remembered: Remembered) -> None:
         self.kept.setdefault(session, []).append(remembered)
 

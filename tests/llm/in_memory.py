@@ -52,6 +52,9 @@ class Books:
     async def memory(self, session: str) -> tuple[Remembered, ...]:
         return ()
 
+    async def spent(self, session: str) -> int:
+        return sum(nano for token, (_, nano) in self.ends.items() if self.calls[token].session == session)
+
     async def remember(self, session: str, remembered: Remembered) -> None: ...
 
     def _end(self, token: int, end: str, cost_nano: int) -> None:
