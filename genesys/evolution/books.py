@@ -20,6 +20,7 @@ from genesys.evolution.events import (
     ProposalFailed,
     RunStarted,
     SessionStarted,
+    VerificationRecorded,
     event_from_json,
     event_to_json,
 )
@@ -70,6 +71,7 @@ class Books:
         self.budget = Budget()
         self.run_costs: Mapping[str, Cost] = {}
         self._is_replaying = False
+        self._unchecked: list[VerificationRecorded] = []
         self._open((), (), "")
 
     def _start(self, run: RunStarted) -> None:
@@ -88,7 +90,7 @@ class Books:
         self._rungs = {scale: k for k, scale in enumerate(scales)}
         self._waiting = {scale: Ranking() for scale in scales}
         self._present: dict[str, dict[str, None]] = {scale: {} for scale in scales}
-        self._running: dict[str, Counter[str]] = {scale: Counter() for scale in scales}
+        self._running: dict[str, dict[str, int]] = {scale: {} for scale in scales}
 
     def _change(self, record: DesignRecord, state: DesignState, **changes: Any) -> DesignRecord:
         """Put what changed about a design in its place; gives the new record."""
@@ -111,6 +113,15 @@ class Books:
         merit = float(record.is_seed) if k == 0 else self.ratings.raw(design, self.scales[k - 1])
         if k < len(self.scales):
             self._waiting[self.scales[k]].put(design, (merit, -record.order))
+
+    def _hold(self, lease: Lease, design: str, scale: str) -> None:
+        """Note a run that is handed out, for which there is room; the strings are those of the record and the run."""
+        self.budget.reserved = self.budget.reserved.plus(lease.cost)
+        self._leases[lease.lease] = lease
+        running = self._running[scale]
+        running[design] = running.get(design, 0) + 1
+        if lease.seed == FIRST_SEED:
+            self._present[scale][design] = None
 
     def _index(self, record: DesignRecord) -> None:
         """Let a sane design be found by what it is; of equal ones the first proposed."""
@@ -309,11 +320,7 @@ class Books:
                 self._restore_run(record, run)
         for lease in leases:
             self.ledger.reserve(lease.key)
-            self.budget.reserved = self.budget.reserved.plus(lease.cost)
-            self._leases[lease.lease] = lease
-            self._running[lease.scale][lease.design] += 1
-            if lease.seed == FIRST_SEED:
-                self._present[lease.scale][lease.design] = None
+            self._hold(lease, lease.design, lease.scale)
         self._restore_orders()
 
     def _restore_sessions(self, data: Mapping[str, Any]) -> None:
@@ -338,7 +345,7 @@ class Books:
         self.ledger.commit(key)
         if run.seed == FIRST_SEED:
             self._present[run.scale][record.id] = None
-        self.ratings.gather(record, run.scale)
+        self.ratings.gather(record, run)
 
     def _restore_orders(self) -> None:
         """Make all orders that follow from records and leases, at once."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import fsum, isfinite, sqrt
+from operator import mul
 from statistics import fmean, stdev
 
 from genesys.errors import ConfigError, suggest
 from genesys.evolution.frozen import maker
 from genesys.evolution.rating import Z_95, FitnessRule, Metrics, Rater, Rating
-from genesys.evolution.votes import VoteKeys, accuracies, check_votes, earnings, keys_of, votes
+from genesys.evolution.votes import Ballot, accuracies, check_votes, earnings, votes
 
 _make_rating = maker(Rating)
 
@@ -63,19 +64,19 @@ class RelativeFitness:
             return self._unanchored
         unigram_bpb = fmean([m["unigram_bpb"] for m in reference])
         scale_bpb = max(MIN_GAIN * unigram_bpb, fmean([_gain(m) for m in reference]))
-        keys = keys_of(votes(*reference))
+        ballot = Ballot(votes(*reference))
         deviation = self.seed_deviation
         if len(reference) > 1:
-            deviation = stdev([_raw_and_variance(m, scale_bpb, keys)[0] for m in reference])
-        return partial(_rate, scale_bpb, keys, deviation**2, True)
+            deviation = stdev([_raw_and_variance(m, scale_bpb, ballot)[0] for m in reference])
+        return partial(_rate, scale_bpb, ballot, deviation**2, True)
 
     def _unanchored(self, runs: Sequence[Metrics]) -> Rating:
         scale_bpb = fmean([m["unigram_bpb"] for m in runs])
-        return _rate(scale_bpb, keys_of(votes(*runs)), self.seed_deviation**2, False, runs)
+        return _rate(scale_bpb, Ballot(votes(*runs)), self.seed_deviation**2, False, runs)
 
     def niche(self, metrics: Metrics) -> str:
         """`recall` or `no-recall`; "" when no recall probe was run."""
-        best = max([metrics.get(f"probe_{name}", -1.0) for name in self.recall_probes], default=-1.0)
+        best = max([metrics.get(key, -1.0) for key in _probe_keys(self.recall_probes)], default=-1.0)
         if best < 0.0:
             return ""
         return "recall" if best >= self.recall_pass else "no-recall"
@@ -129,32 +130,33 @@ def resolve_fitness(rule: str | FitnessRule = "relative") -> FitnessRule:
     return _RULES[rule]()
 
 
+@lru_cache(maxsize=16)
+def _probe_keys(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"probe_{name}" for name in names)
+
+
 def _gain(metrics: Metrics) -> float:
     return metrics["unigram_bpb"] - metrics["test_bpb"]
 
 
-def _rate(
-    scale_bpb: float, keys: Sequence[VoteKeys], seed_variance: float, anchored: bool, runs: Sequence[Metrics]
-) -> Rating:
-    n, found = len(runs), [_raw_and_variance(m, scale_bpb, keys) for m in runs]
+def _rate(scale_bpb: float, ballot: Ballot, seed_variance: float, anchored: bool, runs: Sequence[Metrics]) -> Rating:
+    n, found = len(runs), [_raw_and_variance(m, scale_bpb, ballot) for m in runs]
     raw, variance = found[0] if n == 1 else (fsum([raw for raw, _ in found]) / n, fsum([v for _, v in found]) / n)
     half_width = Z_95 * sqrt((variance + seed_variance) / n)
     return _make_rating(raw=raw, half_width=half_width, anchored=anchored)
 
 
-def _raw_and_variance(metrics: Metrics, scale_bpb: float, keys: Sequence[VoteKeys]) -> tuple[float, float]:
-    gain = _gain(metrics) / scale_bpb
+def _raw_and_variance(metrics: Metrics, scale_bpb: float, ballot: Ballot) -> tuple[float, float]:
+    gain, n = _gain(metrics) / scale_bpb, len(ballot)
     bits = (metrics.get("test_bpb_se", 0.0) / scale_bpb) ** 2
-    if not keys:
+    if not n:
         return gain, bits
-    scores, errors = earnings(metrics, keys)
-    return 0.5 * gain + 0.5 * fsum(scores) / len(keys), 0.25 * bits + 0.25 * sum([e * e for e in errors]) / len(
-        keys
-    ) ** 2
+    scores, errors = earnings(metrics, ballot)
+    return 0.5 * gain + 0.5 * fsum(scores) / n, 0.25 * bits + 0.25 * sum(map(mul, errors, errors)) / n**2
 
 
 def _check_finite(metrics: Metrics) -> None:
-    if all(map(isfinite, metrics.values())):
+    if isfinite(sum(metrics.values())):  # so are all that it adds up
         return
     for key, value in metrics.items():
         if not isfinite(value):

@@ -8,11 +8,12 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, cast
 
-from genesys.evolution.design import DesignRecord, DesignState, confidence
+from genesys.evolution.design import DesignRecord, DesignState, Run, confidence
 from genesys.evolution.order import Entry
 from genesys.evolution.order import Ranking as Ranking
 from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rater, Rating, frame_of
 
+_BATCH = 64
 _ALIVE = (DesignState.IMPLEMENTED, DesignState.VERIFIED)
 
 
@@ -41,6 +42,7 @@ class Ratings:
         self._rungs = {scale: k for k, scale in enumerate(scales)}
         self._measured: dict[str, dict[str, None]] = {s: {} for s in scales}
         self._ratings: dict[str, dict[str, Rating]] = {s: {} for s in scales}
+        self._gathered: list[tuple[DesignRecord, Run]] = []
         self._raters: dict[str, Rater] = {}  # of scales whose reference has not been measured since
         self._frames: dict[str, Frame] = {}
         self.by_scale = {s: Ranking() for s in scales}
@@ -73,7 +75,7 @@ class Ratings:
 
     def measured(self, record: DesignRecord, scale: str) -> tuple[str, ...]:
         """Take in a commit at a scale; gives the ids whose rating changed."""
-        self.gather(record, scale)
+        self._take_in(record, record.runs[-1])
         self.note(record)
         if record.id == self._reference:
             self._rate_all((scale,))
@@ -87,12 +89,25 @@ class Ratings:
             self._place(record.id, rated[-1])
         return (record.id,)
 
-    def gather(self, record: DesignRecord, scale: str) -> None:
-        """Take in a commit at a scale, with all that its metrics tell, but for the orders: those `restore` makes at once."""
-        design = record.id
+    def gather(self, record: DesignRecord, run: Run) -> None:
+        """Take in a commit, in a while: `restore` makes the orders, and takes in what is left."""
+        self._gathered.append((record, run))
+        if len(self._gathered) == _BATCH:  # one thing many times in a row takes half as long as when it alternates
+            self._take_in_gathered()
+
+    def _take_in_gathered(self) -> None:
+        for record, run in self._gathered:
+            self._take_in(record, run)
+        self._gathered.clear()
+
+    def _take_in(self, record: DesignRecord, run: Run) -> None:
+        """Note all that a commit's metrics tell, but for the orders."""
+        design, scale = record.id, run.scale
         self._measured[scale][design] = None
-        self._rung[design] = max(self.rung(design), self._rungs[scale])
-        self._set_niche(record)
+        rung = self._rungs[scale]
+        if rung > self._rung.get(design, -1):
+            self._rung[design] = rung
+        self._set_niche(record, self.rule.niche(run.metrics))
         if design == self._reference:
             self._raters.pop(scale, None)
             self._ratings[scale].clear()
@@ -101,6 +116,7 @@ class Ratings:
 
     def restore(self) -> None:
         """Make all orders, of records whose commits were gathered."""
+        self._take_in_gathered()
         alive = []
         for record in self._records.values():
             if record.state in _ALIVE:
@@ -170,25 +186,17 @@ class Ratings:
             self.moved.append(design)
             self.niches[self.niche(design)].put(design, (rung, value))
 
-    def _set_niche(self, record: DesignRecord) -> None:
-        if self.rung(record.id) < 0:
+    def _set_niche(self, record: DesignRecord, now: str) -> None:
+        """What its latest result that tells shows it to be; "" where none does."""
+        before = self._niche.setdefault(record.id, now)
+        if before == now or not now:
             return
-        now, before = self._niche_of(record), self._niche.get(record.id)
         self._niche[record.id] = now
-        if before in (None, now):
-            return
         self.niches[before].discard(record.id)
         for scale, rated in self._ratings.items():  # another one at every scale, as a restart would have it
             if record.id in rated:
                 self.niches_by_scale[scale][before].discard(record.id)
                 self.niches_by_scale[scale][now].put(record.id, (rated[record.id].raw,))
-
-    def _niche_of(self, record: DesignRecord) -> str:
-        """What its latest result that tells shows it to be."""
-        for run in reversed(record.runs):
-            if run.outcome == "committed" and (niche := self.rule.niche(run.metrics)):
-                return niche
-        return ""
 
     # --- reading -------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from genesys.evolution.population import Population
 from genesys.ladder.budget import Caps, Cost
 from genesys.ladder.ledger import FIRST_SEED, RunKey
 
+_BATCH = 64
 POISON_AFTER = 3
 """Refunds of one key for infrastructure's sake after which its lease ends as `poison` and its quota stays spent."""
 
@@ -98,6 +99,7 @@ class EvolutionTree(Books):
         try:
             for event in events:
                 self.apply(event)
+            self._check_metrics()
         finally:
             was_deferred, self._is_replaying = self._is_replaying, False
             if was_deferred:
@@ -222,13 +224,10 @@ class EvolutionTree(Books):
             )
         design, scale = record.id, self.scales[k]  # one string each, however many events name them
         self.ledger.reserve(RunKey(design, scale, event.seed, event.recipe))
-        self.budget.reserved = self.budget.reserved.plus(cost)  # it has room, as was just asked
+        self._hold(event, design, scale)
         self.last_lease = event.lease
-        self._leases[event.lease] = event
-        self._running[scale][design] += 1
         if event.seed == FIRST_SEED:
             self._waiting[scale].discard(design)
-            self._present[scale][design] = None
 
     def _lease_refunded(self, event: ev.LeaseRefunded) -> None:
         lease = self._outstanding(event.lease)
@@ -247,10 +246,9 @@ class EvolutionTree(Books):
 
     def _verification_recorded(self, event: ev.VerificationRecorded) -> None:
         lease = self._outstanding(event.lease, event)
-        try:
-            self.rule.check(event.metrics)
-        except ValueError as error:
-            raise BookkeepingError(f"Cannot record the verification under lease {event.lease}: {error}.") from error
+        self._unchecked.append(event)
+        if not self._is_replaying or len(self._unchecked) == _BATCH:
+            self._check_metrics()
         record, scale = self._records[lease.design], self.scales[self._rungs[lease.scale]]
         run = _make_run(
             scale=scale, seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
@@ -265,9 +263,17 @@ class EvolutionTree(Books):
         state = DesignState.VERIFIED if record.state in CLIMBING else record.state
         self._climb(self._change(record, state, runs=(*record.runs, run)), run)
 
+    def _check_metrics(self) -> None:
+        unchecked, self._unchecked = self._unchecked, []
+        for event in unchecked:
+            try:
+                self.rule.check(event.metrics)
+            except ValueError as error:
+                raise BookkeepingError(f"Cannot record the verification under lease {event.lease}: {error}.") from error
+
     def _climb(self, record: DesignRecord, run: Run) -> None:
         if self._is_replaying:
-            self.ratings.gather(record, run.scale)
+            self.ratings.gather(record, run)
             return
         above = self._rungs[run.scale] + 1
         rerated = self.ratings.measured(record, run.scale)
@@ -310,8 +316,10 @@ class EvolutionTree(Books):
         self.budget.settle(lease.cost, used)
         del self._leases[lease.lease]
         running = self._running[lease.scale]
-        running[lease.design] -= 1
-        if not running[lease.design]:
+        n_running = running[lease.design]
+        if n_running > 1:
+            running[lease.design] = n_running - 1
+        else:
             del running[lease.design]
 
     def _in_check(self, design: str) -> DesignRecord:
@@ -330,11 +338,16 @@ class EvolutionTree(Books):
             )
         if event is None:
             return lease
-        settled = RunKey(event.design, event.scale, event.seed, event.recipe)
-        if settled != lease.key:
+        if (
+            event.design != lease.design
+            or event.scale != lease.scale
+            or event.seed != lease.seed
+            or event.recipe != lease.recipe
+        ):
+            settled = (event.design, event.scale, event.seed, event.recipe)
             raise BookkeepingError(
                 f"Cannot settle lease {number}: it is for {tuple(lease.key)}; expected the result of that, not of "
-                f"{tuple(settled)}."
+                f"{settled}."
             )
         return lease
 

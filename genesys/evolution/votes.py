@@ -10,17 +10,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from operator import itemgetter, truediv
 
 from genesys.evolution.rating import Metrics
 
 
-class VoteKeys(NamedTuple):
-    """A vote's key and those of its chance level and its standard error."""
+class Ballot:
+    """Some votes, and how to read them out of metrics at once: a replay does so millions of times.
 
-    vote: str
-    chance: str
-    error: str
+    Args:
+        votes: Their keys; they keep this order.
+    """
+
+    def __init__(self, votes: Sequence[str]) -> None:
+        self.votes = tuple(votes)
+        beside = [_key_beside(vote, what) for what in ("_chance", "_se") for vote in votes]
+        self._keys = (*votes, *beside)
+        self._pick = itemgetter(*self._keys) if votes else lambda metrics: ()
+
+    def __len__(self) -> int:
+        return len(self.votes)
+
+    def read(self, metrics: Metrics) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
+        """Results, chance levels and standard errors, in the order of the votes; a result that lacks counts as chance."""
+        n = len(self.votes)
+        try:
+            found = self._pick(metrics)
+        except KeyError:
+            beside = [metrics.get(key, 0.0) for key in self._keys[n:]]
+            found = (*map(metrics.get, self.votes, beside), *beside)
+        return found[:n], found[n : 2 * n], found[2 * n :]
 
 
 _BESIDE = ("_se", "_chance", "_majority")
@@ -80,11 +99,6 @@ def score_of(metrics: Metrics, vote: str) -> float:
     return (metrics.get(vote, chance) - chance) / (1.0 - chance)
 
 
-def keys_of(found: Sequence[str]) -> tuple[VoteKeys, ...]:
-    """Votes with the keys beside them."""
-    return tuple(VoteKeys(vote, _key_beside(vote, "_chance"), _key_beside(vote, "_se")) for vote in found)
-
-
 def earned(metrics: Metrics, vote: str) -> float:
     """What the result is worth: its score, and 0 below chance, since lacking a result must not beat a bad one."""
     return max(0.0, score_of(metrics, vote))
@@ -95,24 +109,36 @@ def error_of(metrics: Metrics, vote: str) -> float:
     return metrics.get(_key_beside(vote, "_se"), 0.0) / (1.0 - chance_of(metrics, vote))
 
 
-def earnings(metrics: Metrics, keys: Sequence[VoteKeys]) -> tuple[list[float], list[float]]:
+def earnings(metrics: Metrics, ballot: Ballot) -> tuple[list[float], list[float]]:
     """What `earned` and `error_of` give, for several votes: without their calls, of which a replay would make ten million."""
-    scores, errors = [], []
-    for vote, chance_key, error_key in keys:
-        chance = metrics.get(chance_key, 0.0)
-        score = (metrics.get(vote, chance) - chance) / (1.0 - chance)
-        scores.append(score if score > 0.0 else 0.0)
-        errors.append(metrics.get(error_key, 0.0) / (1.0 - chance))
-    return scores, errors
+    results, chances, errors = ballot.read(metrics)
+    rooms = [1.0 - chance for chance in chances]
+    scores = [
+        (result - chance) / room if result > chance else 0.0
+        for result, chance, room in zip(results, chances, rooms, strict=True)
+    ]
+    return scores, list(map(truediv, errors, rooms))
 
 
 def check_votes(metrics: Metrics) -> None:
-    """Raise ValueError, naming the probe or task, when a result lies where none can."""
-    for key, chance, error in _results_with_keys(tuple(metrics)):
-        if not 0.0 <= metrics[key] <= 1.0 or not 0.0 <= metrics.get(chance, 0.0) < 1.0:
-            raise ValueError(f"{_said(key)} is {metrics[key]}; expected within 0..1, chance below 1")
-        if not metrics.get(error, 0.0) >= 0.0:
-            raise ValueError(f"{_said(key)} has a standard error of {metrics[f'{key}_se']}; expected 0 or more")
+    """Raise ValueError, naming the probe or task, when a result of these finite metrics lies where none can."""
+    ballot = _results_in(tuple(metrics))
+    if not ballot:
+        return
+    results, chances, errors = ballot.read(metrics)
+    if (
+        min(results) >= 0.0
+        and max(results) <= 1.0
+        and min(chances) >= 0.0
+        and max(chances) < 1.0
+        and min(errors) >= 0.0
+    ):
+        return
+    for key, result, chance, error in zip(ballot.votes, results, chances, errors, strict=True):
+        if not 0.0 <= result <= 1.0 or not 0.0 <= chance < 1.0:
+            raise ValueError(f"{_said(key)} is {result}; expected within 0..1, chance below 1")
+        if error < 0.0:
+            raise ValueError(f"{_said(key)} has a standard error of {error}; expected 0 or more")
 
 
 @lru_cache(maxsize=4096)
@@ -133,8 +159,8 @@ def _results(prefix: str, *runs: Metrics) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _results_with_keys(keys: tuple[str, ...]) -> tuple[VoteKeys, ...]:
-    return keys_of(_results_among("probe_", keys) + _results_among("task_", keys))
+def _results_in(keys: tuple[str, ...]) -> Ballot:
+    return Ballot(_results_among("probe_", keys) + _results_among("task_", keys))
 
 
 @lru_cache(maxsize=1024)

@@ -86,7 +86,11 @@ class Caps:
         return {name: value for name, value in found.items() if value is not None}
 
     def usd_of(self, cost: Cost) -> float:
-        return cost.gpu_seconds / 3600 * self.usd_per_gpu_hour
+        return _usd(cost.gpu_us, self.usd_per_gpu_hour)
+
+
+def _usd(gpu_us: int, usd_per_gpu_hour: float) -> float:
+    return gpu_us / _US / 3600 * usd_per_gpu_hour
 
 
 class Budget:
@@ -148,6 +152,6 @@ class Budget:
             return f"the cap of {caps.tokens:,} tokens"
         if caps.gpu_seconds is not None and gpu_us > caps.gpu_seconds * _US:
             return f"the cap of {caps.gpu_seconds / 3600:,.4g} GPU-hours"
-        if caps.usd is not None and caps.usd_of(Cost(gpu_us=gpu_us)) > caps.usd:
+        if caps.usd is not None and _usd(gpu_us, caps.usd_per_gpu_hour) > caps.usd:
             return f"the cap of {caps.usd:,.2f} USD"
         return ""

@@ -72,6 +72,7 @@ class Ledger:
         self._counts: dict[tuple[str, bool], dict[Outcome, int]] = {
             a: {"reserved": 0, "committed": 0, "failed": 0} for a in self._quotas
         }
+        self._left = dict(self._quotas)
         self._state: dict[RunKey, Outcome] = {}
         self._first: dict[str, set[str]] = {scale: set() for scale in quotas}
 
@@ -87,29 +88,31 @@ class Ledger:
         Raises:
             BookkeepingError: Unknown scale, quota spent, or the key is out or finished.
         """
-        main = key.seed == FIRST_SEED
-        quota = self._quotas.get((key.scale, main))
-        if quota is None:
-            raise self._unknown(key.scale)
+        design, scale, seed, _ = key
+        main = seed == FIRST_SEED
+        left = self._left.get((scale, main))
+        if left is None:
+            raise self._unknown(scale)
         if key in self._state:
             raise BookkeepingError(
                 f"Cannot reserve {_say(key)}: it is {self._state[key]} already; expected one run a key."
             )
-        if main and key.design in self._first[key.scale]:
+        if main and design in self._first[scale]:
             raise BookkeepingError(
                 f"Cannot reserve {_say(key)}: the design has a run there under another recipe; expected one a scale. "
                 f"Use another seed for a replicate."
             )
-        counts = self._counts[key.scale, main]
-        if sum(counts.values()) >= quota:
+        if left < 1:
+            quota = self._quotas[scale, main]
             raise BookkeepingError(
-                f"Cannot reserve {_say(key)}: {sum(counts.values())} of {quota} {'' if main else 'replicate '}runs are "
-                f"used; expected at least 1 left. Wait for a refund or raise the quota."
+                f"Cannot reserve {_say(key)}: {quota} of {quota} {'' if main else 'replicate '}runs are used; expected "
+                "at least 1 left. Wait for a refund or raise the quota."
             )
         self._state[key] = "reserved"
-        counts["reserved"] += 1
+        self._left[scale, main] = left - 1
+        self._counts[scale, main]["reserved"] += 1
         if main:
-            self._first[key.scale].add(key.design)
+            self._first[scale].add(design)
 
     def commit(self, key: RunKey) -> None:
         """Turn a reservation into a committed run; it is never given back."""
@@ -129,13 +132,15 @@ class Ledger:
             raise BookkeepingError(
                 f"Cannot close {_say(key)}: it is {found or 'not reserved'}; expected a reservation."
             )
-        counts = self._counts[key.scale, key.seed == FIRST_SEED]
+        account = key.scale, key.seed == FIRST_SEED
+        counts = self._counts[account]
         counts["reserved"] -= 1
         if outcome is not None:
             self._state[key] = outcome
             counts[outcome] += 1
             return
         del self._state[key]
+        self._left[account] += 1
         if key.seed == FIRST_SEED:
             self._first[key.scale].discard(key.design)
 

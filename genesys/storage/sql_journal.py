@@ -19,7 +19,7 @@ Mode = Literal["writer", "reader"]
 Rows = list[tuple[Any, ...]]
 
 _KEPT_SNAPSHOTS = 2
-_PAGE = 1000
+_PAGE = 200
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _COMPRESSION = 1  # programs shrink to a quarter at the fastest setting
 
@@ -126,8 +126,8 @@ class SqlJournal(ABC):
         ):
             n_whole = _n_whole(rows, expected)
             decoded = _decode(f"[{','.join([row[2] for row in rows[:n_whole]])}]")  # a page at once: a third faster
-            for (seq, at, _, _), data in zip(rows, decoded, strict=False):
-                yield Entry(seq, at, event_from_json(data))
+            events = list(map(event_from_json, decoded))
+            yield from [Entry(row[0], row[1], event) for row, event in zip(rows, events, strict=False)]
             expected += n_whole
             if n_whole < len(rows):
                 raise ConfigError(f"Cannot read {self.place}: record {expected} is damaged. Restore it from a copy.")
