@@ -24,6 +24,7 @@ from genesys.evolution.events import (
     event_from_json,
     event_to_json,
 )
+from genesys.evolution.order import Entry
 from genesys.evolution.ranking import Ranking, Ratings
 from genesys.evolution.rating import FitnessRule
 from genesys.evolution.snapshot import SNAPSHOT_VERSION, record_from_json, value_to_json
@@ -109,10 +110,13 @@ class Books:
     def _queue(self, design: str, k: int) -> None:
         if self._is_replaying:
             return
-        record = self._records[design]
-        merit = float(record.is_seed) if k == 0 else self.ratings.raw(design, self.scales[k - 1])
         if k < len(self.scales):
-            self._waiting[self.scales[k]].put(design, (merit, -record.order))
+            self._waiting[self.scales[k]].put(design, self._turn(self._records[design], k))
+
+    def _turn(self, record: DesignRecord, k: int) -> tuple[float, int]:
+        """Its key in the order of those that wait for a rung."""
+        merit = float(record.is_seed) if k == 0 else self.ratings.raw(record.id, self.scales[k - 1])
+        return merit, -record.order
 
     def _hold(self, lease: Lease, design: str, scale: str) -> None:
         """Note a run that is handed out, for which there is room; the strings are those of the record and the run."""
@@ -218,9 +222,10 @@ class Books:
         Raises:
             BookkeepingError: No such design.
         """
-        if design not in self._records:
+        record = self._records.get(design)
+        if record is None:
             raise BookkeepingError(f"Cannot find design {design[:12]!r}: this run has none of that id.")
-        return self._records[design]
+        return record
 
     def children(self, design: str) -> Sequence[str]:
         """Ids of its children in the order of their proposals; not a copy."""
@@ -350,12 +355,17 @@ class Books:
     def _restore_orders(self) -> None:
         """Make all orders that follow from records and leases, at once."""
         self.ratings.restore()
+        waiting: list[list[Entry]] = [[] for _ in self.scales]
+        present = [*map(self._present.__getitem__, self.scales)]
         for record in self._records.values():
             if record.state not in CLIMBING:
                 continue
-            k = sum(run.seed == FIRST_SEED for run in record.runs)  # who climbs has skipped no rung and failed at none
-            if k < len(self.scales) and record.id not in self._present[self.scales[k]]:
-                self._queue(record.id, k)
+            # who climbs has skipped no rung and failed at none
+            k = len([run for run in record.runs if run.seed == FIRST_SEED])
+            if k < len(present) and record.id not in present[k]:
+                waiting[k].append((*self._turn(record, k), record.id))
+        for scale, entries in zip(self.scales, waiting, strict=True):
+            self._waiting[scale].fill(entries)
 
     def digest(self) -> str:
         """SHA-256 over the canonical snapshot: equal for equal states, in life and in replay."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from math import inf
-from operator import itemgetter
 from typing import Any, ClassVar
 
 from genesys.errors import ConfigError
@@ -362,28 +361,22 @@ def event_from_json(data: Mapping[str, Any]) -> Event:
     Raises:
         ConfigError: A kind this version does not know, or a journal of a later version.
     """
-    reader = _READERS.get(data["kind"])
-    if reader is None or data["version"] > EVENT_VERSION:
+    kind = data["kind"]
+    if kind not in EVENT_TYPES or data["version"] > EVENT_VERSION:
         raise ConfigError(
-            f"Cannot read event {data['kind']!r} of version {data['version']}: this Genesys knows versions up to "
+            f"Cannot read event {kind!r} of version {data['version']}: this Genesys knows versions up to "
             f"{EVENT_VERSION}. Read the run with the version that wrote it, or a later one."
         )
-    names, pick, make = reader
-    try:
-        return make(*pick(data))
-    except KeyError:  # of a version that lacks a field
-        return make(**{name: data[name] for name in names if name in data})
+    names = (f.name for f in fields(EVENT_TYPES[kind]))
+    return EVENT_MAKERS[kind](**{name: data[name] for name in names if name in data})
 
 
-def _reader(cls: type[Event]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], Callable[..., Event]]:
-    """Names of a kind's fields, what picks their values out of plain data that has them all, and what makes the event."""
-    names = tuple(f.name for f in fields(cls))
-    listed = tuple(f.name for f in fields(cls) if str(f.type).startswith("tuple"))
-    pick = itemgetter(*names) if len(names) > 1 else lambda data: (data[names[0]],)
-    return names, pick, maker(cls, tuples=listed)
+def _maker(cls: type[Event]) -> Callable[..., Event]:
+    return maker(cls, tuples=tuple(f.name for f in fields(cls) if str(f.type).startswith("tuple")))
 
 
-_READERS = {kind: _reader(cls) for kind, cls in EVENT_TYPES.items()}
+EVENT_MAKERS: Mapping[str, Callable[..., Event]] = {kind: _maker(cls) for kind, cls in EVENT_TYPES.items()}
+"""By kind, what makes an event of its fields as JSON has them, with lists for tuples."""
 
 
 def _plain(value: Any) -> Any:

@@ -11,15 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import fsum, isfinite, sqrt
-from operator import mul
 from statistics import fmean, stdev
 
 from genesys.errors import ConfigError, suggest
-from genesys.evolution.frozen import maker
 from genesys.evolution.rating import Z_95, FitnessRule, Metrics, Rater, Rating
 from genesys.evolution.votes import Ballot, accuracies, check_votes, earnings, votes
-
-_make_rating = maker(Rating)
 
 MIN_GAIN = 0.1
 """Share of the unigram bits that the unit of gain is never below: a reference that has hardly learned is no measure."""
@@ -143,7 +139,7 @@ def _rate(scale_bpb: float, ballot: Ballot, seed_variance: float, anchored: bool
     n, found = len(runs), [_raw_and_variance(m, scale_bpb, ballot) for m in runs]
     raw, variance = found[0] if n == 1 else (fsum([raw for raw, _ in found]) / n, fsum([v for _, v in found]) / n)
     half_width = Z_95 * sqrt((variance + seed_variance) / n)
-    return _make_rating(raw=raw, half_width=half_width, anchored=anchored)
+    return Rating(raw, half_width, anchored)
 
 
 def _raw_and_variance(metrics: Metrics, scale_bpb: float, ballot: Ballot) -> tuple[float, float]:
@@ -151,8 +147,8 @@ def _raw_and_variance(metrics: Metrics, scale_bpb: float, ballot: Ballot) -> tup
     bits = (metrics.get("test_bpb_se", 0.0) / scale_bpb) ** 2
     if not n:
         return gain, bits
-    scores, errors = earnings(metrics, ballot)
-    return 0.5 * gain + 0.5 * fsum(scores) / n, 0.25 * bits + 0.25 * sum(map(mul, errors, errors)) / n**2
+    score, squares = earnings(metrics, ballot)
+    return 0.5 * gain + 0.5 * score / n, 0.25 * bits + 0.25 * squares / n**2
 
 
 def _check_finite(metrics: Metrics) -> None:

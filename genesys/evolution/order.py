@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
-from typing import cast
+from operator import itemgetter
 
 Key = tuple[float, ...]
 Entry = tuple[object, ...]
 """A key's numbers and, last, the id: ties are broken by it."""
 
 _BLOCK = 1000
+_ID = itemgetter(-1)
 
 
 class Ranking:
@@ -41,7 +42,8 @@ class Ranking:
     def fill(self, entries: Iterable[Entry]) -> None:
         """`put` for many: each entry holds its key's numbers and, last, the id. It is sorted anew at the next look."""
         self._blocks = None
-        self._entries.update([(cast(str, entry[-1]), entry) for entry in entries])
+        entries = tuple(entries)
+        self._entries.update(zip(map(_ID, entries), entries, strict=True))
 
     def discard(self, item: str) -> None:
         entry = self._entries.pop(item, None)

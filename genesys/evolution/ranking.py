@@ -124,7 +124,8 @@ class Ratings:
             elif record.state is not DesignState.PROPOSED:
                 self.note(record)
         self.by_age.fill([(record.order, record.id) for record in alive])
-        self.by_confidence.fill([(confidence(record.state, self.rung(record.id)), record.id) for record in alive])
+        rung = self._rung.get
+        self.by_confidence.fill([(confidence(record.state, rung(record.id, -1)), record.id) for record in alive])
         self._rate_all(self._scales)
 
     def _rate_all(self, scales: Sequence[str]) -> None:
@@ -133,9 +134,8 @@ class Ratings:
             ratings, rate = self._ratings[scale], self._rater(scale)
             if rate is None:
                 continue
-            for design in self._measured[scale]:
-                if design not in ratings:
-                    ratings[design] = rate(_metrics(self._records[design], scale))
+            for design in [design for design in self._measured[scale] if design not in ratings]:
+                ratings[design] = rate(_metrics(self._records[design], scale))
             entries = [(rating.raw, design) for design, rating in ratings.items()]
             self.by_scale[scale].fill(entries)
             for niche, group in self._by_niche(entries):
@@ -144,8 +144,9 @@ class Ratings:
 
     def _by_niche(self, entries: Iterable[Entry]) -> Iterable[tuple[str, list[Entry]]]:
         groups: dict[str, list[Entry]] = defaultdict(list)
+        niches = self._niche
         for entry in entries:
-            groups[self._niche[cast(str, entry[-1])]].append(entry)
+            groups[niches[cast(str, entry[-1])]].append(entry)
         return groups.items()
 
     def _rater(self, scale: str) -> Rater | None:
@@ -163,12 +164,12 @@ class Ratings:
             found = self._ratings[scale]
             seeds = [r for design, r in found.items() if self._records[design].is_seed]
             below = self._frames[scale] = frame_of(found.get(self._reference), seeds, below)
-        places = {
-            design: (rung, self.frame(scale).value(rating.raw), design)
-            for rung, scale in enumerate(self._scales)
-            for design, rating in self._ratings[scale].items()
-        }  # the highest rung is the last
-        verified = [place for place in places.values() if self._records[place[-1]].state is DesignState.VERIFIED]
+        places: dict[str, tuple[int, float, str]] = {}
+        for rung, scale in enumerate(self._scales):  # the highest rung is the last
+            value = self.frame(scale).value
+            places |= {design: (rung, value(rating.raw), design) for design, rating in self._ratings[scale].items()}
+        records, verified_state = self._records, DesignState.VERIFIED
+        verified = [place for place in places.values() if records[place[-1]].state is verified_state]
         self.standing.fill(places.values())
         self.by_value.fill([(value, design) for _, value, design in verified])
         for niche, group in self._by_niche(verified):

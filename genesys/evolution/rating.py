@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Metrics = Mapping[str, float]
 
@@ -18,8 +18,7 @@ Z_95 = 1.959964
 MIN_SPREAD = 1e-9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rating:
+class Rating(NamedTuple):
     """A design at one scale, in the rule's own units; `half_width` spans the 95% interval, one side.
 
     `anchored` is False when there was no usable reference to compare with.

@@ -249,9 +249,9 @@ class EvolutionTree(Books):
         self._unchecked.append(event)
         if not self._is_replaying or len(self._unchecked) == _BATCH:
             self._check_metrics()
-        record, scale = self._records[lease.design], self.scales[self._rungs[lease.scale]]
+        record = self._records[lease.design]
         run = _make_run(
-            scale=scale, seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
+            scale=intern(lease.scale), seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
             metrics=event.metrics, report=event.report, seconds=event.seconds, n_tokens=event.n_tokens,
             gpu_seconds=event.gpu_seconds,
         )  # fmt: skip
@@ -338,13 +338,8 @@ class EvolutionTree(Books):
             )
         if event is None:
             return lease
-        if (
-            event.design != lease.design
-            or event.scale != lease.scale
-            or event.seed != lease.seed
-            or event.recipe != lease.recipe
-        ):
-            settled = (event.design, event.scale, event.seed, event.recipe)
+        settled = event.design, event.scale, event.seed, event.recipe
+        if settled != (lease.design, lease.scale, lease.seed, lease.recipe):
             raise BookkeepingError(
                 f"Cannot settle lease {number}: it is for {tuple(lease.key)}; expected the result of that, not of "
                 f"{settled}."

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import itemgetter, truediv
+from math import fsum
+from operator import itemgetter
 
 from genesys.evolution.rating import Metrics
 
@@ -109,15 +110,15 @@ def error_of(metrics: Metrics, vote: str) -> float:
     return metrics.get(_key_beside(vote, "_se"), 0.0) / (1.0 - chance_of(metrics, vote))
 
 
-def earnings(metrics: Metrics, ballot: Ballot) -> tuple[list[float], list[float]]:
-    """What `earned` and `error_of` give, for several votes: without their calls, of which a replay would make ten million."""
-    results, chances, errors = ballot.read(metrics)
-    rooms = [1.0 - chance for chance in chances]
-    scores = [
-        (result - chance) / room if result > chance else 0.0
-        for result, chance, room in zip(results, chances, rooms, strict=True)
-    ]
-    return scores, list(map(truediv, errors, rooms))
+def earnings(metrics: Metrics, ballot: Ballot) -> tuple[float, float]:
+    """Sums over votes of `earned` and of `error_of`, squared: without their calls, of which a replay would make ten million."""
+    scores, squares = [], 0.0
+    for result, chance, error in zip(*ballot.read(metrics), strict=True):
+        room = 1.0 - chance
+        if result > chance:
+            scores.append((result - chance) / room)
+        squares += (error / room) ** 2
+    return fsum(scores), squares
 
 
 def check_votes(metrics: Metrics) -> None:

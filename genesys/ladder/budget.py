@@ -139,17 +139,12 @@ class Budget:
 
     def shortage(self, cost: Cost) -> str:
         """The cap that leaves no room for a run of that cost, such as "the cap of 2 GPU-hours"; "" when all do."""
-        caps = self.caps
-        if caps.runs is caps.tokens is caps.gpu_seconds is caps.usd is None:
-            return ""
-        spent, reserved = self.spent, self.reserved
-        runs = spent.runs + reserved.runs + cost.runs
-        n_tokens = spent.n_tokens + reserved.n_tokens + cost.n_tokens
-        gpu_us = spent.gpu_us + reserved.gpu_us + cost.gpu_us
-        if caps.runs is not None and runs > caps.runs:
+        caps, spent, reserved = self.caps, self.spent, self.reserved
+        if caps.runs is not None and spent.runs + reserved.runs + cost.runs > caps.runs:
             return f"the cap of {caps.runs:,} run{'s' * (caps.runs != 1)}"
-        if caps.tokens is not None and n_tokens > caps.tokens:
+        if caps.tokens is not None and spent.n_tokens + reserved.n_tokens + cost.n_tokens > caps.tokens:
             return f"the cap of {caps.tokens:,} tokens"
+        gpu_us = spent.gpu_us + reserved.gpu_us + cost.gpu_us
         if caps.gpu_seconds is not None and gpu_us > caps.gpu_seconds * _US:
             return f"the cap of {caps.gpu_seconds / 3600:,.4g} GPU-hours"
         if caps.usd is not None and _usd(gpu_us, caps.usd_per_gpu_hour) > caps.usd:

@@ -1,0 +1,81 @@
+"""Events out of the texts of a journal, a page at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields
+from functools import cache, reduce
+from operator import or_
+from typing import Any, Literal
+
+from genesys.evolution.events import EVENT_MAKERS, EVENT_TYPES, EVENT_VERSION, Event, event_from_json
+
+_RARELY_READ = "sizes"
+"""Fields of this name stay JSON until somebody looks."""
+
+
+def read_events(texts: Iterable[str]) -> list[Event]:
+    """What `event_from_json` gives for each of these texts, in a fraction of its time.
+
+    Raises:
+        ConfigError: See `event_from_json`.
+    """
+    import msgspec  # here, since whoever only writes needs the standard library alone
+
+    text = f"[{','.join(texts)}]"
+    try:
+        return _reader()(text)
+    except msgspec.DecodeError:  # of a later version, or with the halves of surrogates that `json` writes
+        return list(map(event_from_json, json.loads(text)))
+
+
+class JsonMapping(Mapping[str, Any]):
+    """A mapping that is kept as its JSON, a fifth of the memory, and decoded at every look."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def __getitem__(self, key: str) -> Any:
+        return json.loads(self._text)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(json.loads(self._text))
+
+    def __len__(self) -> int:
+        return len(json.loads(self._text))
+
+    def __repr__(self) -> str:
+        return repr(json.loads(self._text))
+
+
+@cache
+def _reader() -> Callable[[str], list[Event]]:
+    import msgspec
+
+    def specify(field: Field[Any]) -> tuple[Any, ...]:
+        if field.name == _RARELY_READ:
+            return field.name, msgspec.Raw, msgspec.Raw(b"{}")
+        if field.default_factory is not MISSING:
+            return field.name, Any, msgspec.field(default_factory=field.default_factory)
+        return (field.name, Any) if field.default is MISSING else (field.name, Any, field.default)
+
+    def maker(kind: str) -> Callable[..., Event]:
+        names, make = [f.name for f in fields(EVENT_TYPES[kind])], EVENT_MAKERS[kind]
+        if _RARELY_READ not in names:
+            return make
+        k = names.index(_RARELY_READ)
+        return lambda *values: make(*values[:k], JsonMapping(bytes(values[k])), *values[k + 1 :])
+
+    version = ("version", Literal[tuple(range(1, EVENT_VERSION + 1))])
+    makers = {
+        msgspec.defstruct(kind, [*map(specify, fields(cls)), version], tag_field="kind", tag=kind, kw_only=True): maker(
+            kind
+        )
+        for kind, cls in EVENT_TYPES.items()
+    }
+    decode: Callable[[str], list[Any]] = msgspec.json.Decoder(list[reduce(or_, makers)]).decode  # type: ignore[misc]
+    as_tuple = msgspec.structs.astuple
+    return lambda text: [makers[found.__class__](*as_tuple(found)[:-1]) for found in decode(text)]
