@@ -90,7 +90,6 @@ class Books:
         self.ratings = Ratings(self.rule, scales=scales, reference=reference, records=self._records)
         self._rungs = {scale: k for k, scale in enumerate(scales)}
         self._waiting = {scale: Ranking() for scale in scales}
-        self._present: dict[str, dict[str, None]] = {scale: {} for scale in scales}
         self._running: dict[str, dict[str, int]] = {scale: {} for scale in scales}
 
     def _change(self, record: DesignRecord, state: DesignState, **changes: Any) -> DesignRecord:
@@ -124,8 +123,6 @@ class Books:
         self._leases[lease.lease] = lease
         running = self._running[scale]
         running[design] = running.get(design, 0) + 1
-        if lease.seed == FIRST_SEED:
-            self._present[scale][design] = None
 
     def _index(self, record: DesignRecord) -> None:
         """Let a sane design be found by what it is; of equal ones the first proposed."""
@@ -243,10 +240,6 @@ class Books:
         """Ids with outstanding leases at a scale, and how many."""
         return MappingProxyType(self._running[scale])
 
-    def present(self, scale: str) -> Mapping[str, None]:
-        """Ids leased or committed at a scale."""
-        return MappingProxyType(self._present[scale])
-
     def n_deaths(self, key: RunKey) -> int:
         """How often a key's holder died by now; `attempt` of its next lease is one more."""
         return self._deaths[key]
@@ -348,21 +341,19 @@ class Books:
             self.ledger.fail(key)
             return
         self.ledger.commit(key)
-        if run.seed == FIRST_SEED:
-            self._present[run.scale][record.id] = None
         self.ratings.gather(record, run)
 
     def _restore_orders(self) -> None:
         """Make all orders that follow from records and leases, at once."""
         self.ratings.restore()
         waiting: list[list[Entry]] = [[] for _ in self.scales]
-        present = [*map(self._present.__getitem__, self.scales)]
+        held = [self.ledger.runs(scale) for scale in self.scales]
         for record in self._records.values():
             if record.state not in CLIMBING:
                 continue
             # who climbs has skipped no rung and failed at none
             k = len([run for run in record.runs if run.seed == FIRST_SEED])
-            if k < len(present) and record.id not in present[k]:
+            if k < len(held) and record.id not in held[k]:
                 waiting[k].append((*self._turn(record, k), record.id))
         for scale, entries in zip(self.scales, waiting, strict=True):
             self._waiting[scale].fill(entries)

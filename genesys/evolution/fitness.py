@@ -143,7 +143,7 @@ def _rate(scale_bpb: float, ballot: Ballot, seed_variance: float, anchored: bool
 
 
 def _raw_and_variance(metrics: Metrics, scale_bpb: float, ballot: Ballot) -> tuple[float, float]:
-    gain, n = _gain(metrics) / scale_bpb, len(ballot)
+    gain, n = _gain(metrics) / scale_bpb, len(ballot.votes)
     bits = (metrics.get("test_bpb_se", 0.0) / scale_bpb) ** 2
     if not n:
         return gain, bits

@@ -239,10 +239,8 @@ class EvolutionTree(Books):
             return
         self.ledger.refund(lease.key)
         self._take_back(lease, used)
-        if lease.seed == FIRST_SEED:
-            self._present[lease.scale].pop(lease.design)
-            if self._records[lease.design].state in CLIMBING:
-                self._queue(lease.design, self._rungs[lease.scale])
+        if lease.seed == FIRST_SEED and self._records[lease.design].state in CLIMBING:
+            self._queue(lease.design, self._rungs[lease.scale])
 
     def _verification_recorded(self, event: ev.VerificationRecorded) -> None:
         lease = self._outstanding(event.lease, event)
@@ -300,7 +298,6 @@ class EvolutionTree(Books):
             return
         for waiting in self._waiting.values():
             waiting.discard(record.id)
-        self._present[lease.scale].pop(record.id)
         state = DesignState.FAILED if outcome == "failed" else DesignState.POISON
         self._change(record, state, runs=(*record.runs, run))
         self._requeue_all(record.id)

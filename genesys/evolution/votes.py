@@ -29,9 +29,6 @@ class Ballot:
         self._keys = (*votes, *beside)
         self._pick = itemgetter(*self._keys) if votes else lambda metrics: ()
 
-    def __len__(self) -> int:
-        return len(self.votes)
-
     def read(self, metrics: Metrics) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
         """Results, chance levels and standard errors, in the order of the votes; a result that lacks counts as chance."""
         n = len(self.votes)
@@ -124,16 +121,10 @@ def earnings(metrics: Metrics, ballot: Ballot) -> tuple[float, float]:
 def check_votes(metrics: Metrics) -> None:
     """Raise ValueError, naming the probe or task, when a result of these finite metrics lies where none can."""
     ballot = _results_in(tuple(metrics))
-    if not ballot:
+    if not ballot.votes:
         return
     results, chances, errors = ballot.read(metrics)
-    if (
-        min(results) >= 0.0
-        and max(results) <= 1.0
-        and min(chances) >= 0.0
-        and max(chances) < 1.0
-        and min(errors) >= 0.0
-    ):
+    if min((*results, *chances, *errors)) >= 0.0 and max(results) <= 1.0 and max(chances) < 1.0:
         return
     for key, result, chance, error in zip(ballot.votes, results, chances, errors, strict=True):
         if not 0.0 <= result <= 1.0 or not 0.0 <= chance < 1.0:

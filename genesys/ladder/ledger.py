@@ -5,9 +5,10 @@ Pure bookkeeping over named scales; it knows neither what a design is nor what a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple, cast
 
 from genesys.errors import GenesysError
 
@@ -53,6 +54,15 @@ class Account:
         return self.quota - self.used
 
 
+class _Book:
+    """What is kept for one account."""
+
+    def __init__(self, quota: int) -> None:
+        self.quota = self.left = quota
+        self.counts: dict[Outcome, int] = {"reserved": 0, "committed": 0, "failed": 0}
+        self.runs: dict[Hashable, Outcome] = {}
+
+
 class Ledger:
     """Quotas of the scales from the bottom up: reserve, then exactly one of commit, fail and refund.
 
@@ -68,13 +78,9 @@ class Ledger:
     def __init__(self, quotas: Mapping[str, int], replicate_quotas: Mapping[str, int] | None = None) -> None:
         extra = replicate_quotas or {}
         self._scales = tuple(quotas)
-        self._quotas = {(s, main): q for s in quotas for main, q in ((True, quotas[s]), (False, extra.get(s, 0)))}
-        self._counts: dict[tuple[str, bool], dict[Outcome, int]] = {
-            a: {"reserved": 0, "committed": 0, "failed": 0} for a in self._quotas
-        }
-        self._left = dict(self._quotas)
-        self._state: dict[RunKey, Outcome] = {}
-        self._first: dict[str, set[str]] = {scale: set() for scale in quotas}
+        self._main = {scale: _Book(quota) for scale, quota in quotas.items()}
+        self._replicates = {scale: _Book(extra.get(scale, 0)) for scale in quotas}
+        self._recipes: dict[tuple[str, str], str] = {}
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -88,31 +94,25 @@ class Ledger:
         Raises:
             BookkeepingError: Unknown scale, quota spent, or the key is out or finished.
         """
-        design, scale, seed, _ = key
-        main = seed == FIRST_SEED
-        left = self._left.get((scale, main))
-        if left is None:
-            raise self._unknown(scale)
-        if key in self._state:
-            raise BookkeepingError(
-                f"Cannot reserve {_say(key)}: it is {self._state[key]} already; expected one run a key."
-            )
-        if main and design in self._first[scale]:
+        book, name, found = self._find(key)
+        if found is not None:
+            raise BookkeepingError(f"Cannot reserve {_say(key)}: it is {found} already; expected one run a key.")
+        if name in book.runs:
             raise BookkeepingError(
                 f"Cannot reserve {_say(key)}: the design has a run there under another recipe; expected one a scale. "
                 f"Use another seed for a replicate."
             )
-        if left < 1:
-            quota = self._quotas[scale, main]
+        if book.left < 1:
+            what = "runs" if key.seed == FIRST_SEED else "replicate runs"
             raise BookkeepingError(
-                f"Cannot reserve {_say(key)}: {quota} of {quota} {'' if main else 'replicate '}runs are used; expected "
-                "at least 1 left. Wait for a refund or raise the quota."
+                f"Cannot reserve {_say(key)}: {book.quota} of {book.quota} {what} are used; expected at least 1 left. "
+                "Wait for a refund or raise the quota."
             )
-        self._state[key] = "reserved"
-        self._left[scale, main] = left - 1
-        self._counts[scale, main]["reserved"] += 1
-        if main:
-            self._first[scale].add(design)
+        book.runs[name] = "reserved"
+        book.left -= 1
+        book.counts["reserved"] += 1
+        if key.recipe and key.seed == FIRST_SEED:
+            self._recipes[key.scale, key.design] = key.recipe
 
     def commit(self, key: RunKey) -> None:
         """Turn a reservation into a committed run; it is never given back."""
@@ -127,22 +127,32 @@ class Ledger:
         self._close(key, None)
 
     def _close(self, key: RunKey, outcome: Outcome | None) -> None:
-        found = self._state.get(key)
+        book, name, found = self._find(key)
         if found != "reserved":
             raise BookkeepingError(
                 f"Cannot close {_say(key)}: it is {found or 'not reserved'}; expected a reservation."
             )
-        account = key.scale, key.seed == FIRST_SEED
-        counts = self._counts[account]
-        counts["reserved"] -= 1
+        book.counts["reserved"] -= 1
         if outcome is not None:
-            self._state[key] = outcome
-            counts[outcome] += 1
+            book.runs[name] = outcome
+            book.counts[outcome] += 1
             return
-        del self._state[key]
-        self._left[account] += 1
+        del book.runs[name]
+        book.left += 1
         if key.seed == FIRST_SEED:
-            self._first[key.scale].discard(key.design)
+            self._recipes.pop((key.scale, key.design), None)
+
+    def _find(self, key: RunKey) -> tuple[_Book, Hashable, Outcome | None]:
+        """The book that a key belongs to, its name there, and what became of it; first runs go by their design alone."""
+        design, scale, seed, recipe = key
+        is_first = seed == FIRST_SEED
+        book = (self._main if is_first else self._replicates).get(scale)
+        if book is None:
+            raise self._unknown(scale)
+        if not is_first:
+            return book, key, book.runs.get(key)
+        is_other = (recipe or self._recipes) and recipe != self._recipes.get((scale, design), "")
+        return book, design, None if is_other else book.runs.get(design)
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -152,20 +162,21 @@ class Ledger:
         Raises:
             BookkeepingError: No such scale.
         """
-        if (scale, True) not in self._quotas:
+        book = (self._replicates if replicates else self._main).get(scale)
+        if book is None:
             raise self._unknown(scale)
-        counts = self._counts[scale, not replicates]
-        return Account(
-            quota=self._quotas[scale, not replicates],
-            reserved=counts["reserved"], committed=counts["committed"], failed=counts["failed"],
-        )  # fmt: skip
+        return Account(quota=book.quota, **book.counts)
 
     def _unknown(self, scale: str) -> BookkeepingError:
         return BookkeepingError(f"Cannot find scale {scale!r}; the run has {', '.join(self._scales) or 'none'}.")
 
     def state(self, key: RunKey) -> Outcome | None:
         """What became of a key; None when it is free."""
-        return self._state.get(key)
+        return self._find(key)[-1]
+
+    def runs(self, scale: str) -> Mapping[str, Outcome]:
+        """What became of the runs that count for a scale's quota, by design; not a copy."""
+        return MappingProxyType(cast(dict[str, Outcome], self._main[scale].runs))
 
     def released(self, scale: str, *, settled: Collection[str] = ()) -> int:
         """How much of a scale's quota is open by now, used or not.
@@ -176,7 +187,7 @@ class Ledger:
         climbs to its top.
         """
         k = self._scales.index(scale)
-        quota = self._quotas[scale, True]
+        quota = self._main[scale].quota
         if k == 0 or self._scales[k - 1] in settled:
             return quota
         below = self.account(self._scales[k - 1])
@@ -184,7 +195,7 @@ class Ledger:
 
     def is_spent(self) -> bool:
         """Whether every scale's quota is finished, none merely reserved."""
-        return all(self.account(scale).finished == self._quotas[scale, True] for scale in self._scales)
+        return all(self.account(scale).finished == self._main[scale].quota for scale in self._scales)
 
 
 def _say(key: RunKey) -> str:

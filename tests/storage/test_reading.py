@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from genesys.errors import ConfigError
-from genesys.evolution.events import EVENT_VERSION, DesignImplemented, Event, RunDraining, event_from_json, event_to_json
+from genesys.evolution.events import (
+    EVENT_VERSION,
+    DesignImplemented,
+    Event,
+    RunDraining,
+    event_from_json,
+    event_to_json,
+)
 from genesys.storage.reading import JsonMapping, read_events
 
 JOURNALS = sorted((Path(__file__).parents[1] / "golden").glob("journal_v*.jsonl"))

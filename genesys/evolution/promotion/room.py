@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -105,7 +105,7 @@ class Room:
         if k == 0:
             return tree.n_pending_seeds
         coming = tree.reference and tree.scales[k - 1] not in settled and tree.ratings.awaits_reference(tree.scales[k])
-        return int(bool(coming) and tree.reference not in tree.present(tree.scales[k]))
+        return int(bool(coming) and tree.reference not in tree.ledger.runs(tree.scales[k]))
 
     def _reserved_niches(self, k: int, settled: Sequence[str]) -> tuple[str, ...]:
         """Protected niches that alone may use what is left at a scale, since nobody represents them there yet."""
@@ -134,7 +134,9 @@ class Room:
         if len(rated) > (tree.reference in rated):
             return True
         # who is not rated yet: those that run, and all of them while the reference is on its way
-        others = tree.present(scale) if tree.ratings.awaits_reference(scale) else tree.running(scale)
+        others: Iterable[str] = tree.running(scale)
+        if tree.ratings.awaits_reference(scale):
+            others = (design for design, outcome in tree.ledger.runs(scale).items() if outcome != "failed")
         return any(tree.ratings.niche(design) == niche for design in others if design != tree.reference)
 
 
