@@ -20,7 +20,6 @@ from genesys.evolution.events import (
     ProposalFailed,
     RunStarted,
     SessionStarted,
-    VerificationRecorded,
     event_from_json,
     event_to_json,
 )
@@ -72,7 +71,6 @@ class Books:
         self.budget = Budget()
         self.run_costs: Mapping[str, Cost] = {}
         self._is_replaying = False
-        self._unchecked: list[VerificationRecorded] = []
         self._open((), (), "")
 
     def _start(self, run: RunStarted) -> None:

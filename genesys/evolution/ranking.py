@@ -8,7 +8,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, cast
 
-from genesys.evolution.design import DesignRecord, DesignState, Run, confidence
+from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState, Run, confidence
 from genesys.evolution.order import Entry
 from genesys.evolution.order import Ranking as Ranking
 from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rater, Rating, frame_of
@@ -89,13 +89,22 @@ class Ratings:
             self._place(record.id, rated[-1])
         return (record.id,)
 
+    def check(self, lease: int, metrics: Metrics) -> None:
+        """Raise BookkeepingError when a lease's result cannot be rated."""
+        try:
+            self.rule.check(metrics)
+        except ValueError as error:
+            raise BookkeepingError(f"Cannot record the verification under lease {lease}: {error}.") from error
+
     def gather(self, record: DesignRecord, run: Run) -> None:
-        """Take in a commit, in a while: `restore` makes the orders, and takes in what is left."""
+        """Check and take in a commit, in a while; `restore` takes in what is left, and makes the orders."""
         self._gathered.append((record, run))
         if len(self._gathered) == _BATCH:  # one thing many times in a row takes half as long as when it alternates
             self._take_in_gathered()
 
     def _take_in_gathered(self) -> None:
+        for _, run in self._gathered:
+            self.check(run.lease, run.metrics)
         for record, run in self._gathered:
             self._take_in(record, run)
         self._gathered.clear()

@@ -18,7 +18,6 @@ from genesys.evolution.population import Population
 from genesys.ladder.budget import Caps, Cost
 from genesys.ladder.ledger import FIRST_SEED, RunKey
 
-_BATCH = 64
 POISON_AFTER = 3
 """Refunds of one key for infrastructure's sake after which its lease ends as `poison` and its quota stays spent."""
 
@@ -91,7 +90,8 @@ class EvolutionTree(Books):
         """Take in a journal's events one by one; in a tree that is empty the orders are made once, at the end.
 
         Raises:
-            BookkeepingError: One would break a law; the tree is as those before it left it.
+            BookkeepingError: One would break a law; the tree is as those before it left it. Or a result can't be rated: then
+                it is of no use.
         """
         self._is_replaying = self.run is None
         collects = gc.isenabled()
@@ -99,7 +99,6 @@ class EvolutionTree(Books):
         try:
             for event in events:
                 self.apply(event)
-            self._check_metrics()
         finally:
             was_deferred, self._is_replaying = self._is_replaying, False
             if was_deferred:
@@ -244,9 +243,8 @@ class EvolutionTree(Books):
 
     def _verification_recorded(self, event: ev.VerificationRecorded) -> None:
         lease = self._outstanding(event.lease, event)
-        self._unchecked.append(event)
-        if not self._is_replaying or len(self._unchecked) == _BATCH:
-            self._check_metrics()
+        if not self._is_replaying:  # then they are checked, some at a time, where they are rated
+            self.ratings.check(event.lease, event.metrics)
         record = self._records[lease.design]
         run = _make_run(
             scale=intern(lease.scale), seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
@@ -260,14 +258,6 @@ class EvolutionTree(Books):
             self._commits.append(record.id)
         state = DesignState.VERIFIED if record.state in CLIMBING else record.state
         self._climb(self._change(record, state, runs=(*record.runs, run)), run)
-
-    def _check_metrics(self) -> None:
-        unchecked, self._unchecked = self._unchecked, []
-        for event in unchecked:
-            try:
-                self.rule.check(event.metrics)
-            except ValueError as error:
-                raise BookkeepingError(f"Cannot record the verification under lease {event.lease}: {error}.") from error
 
     def _climb(self, record: DesignRecord, run: Run) -> None:
         if self._is_replaying:

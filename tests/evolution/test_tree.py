@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks._long_run import LongRun
 from genesys.evolution import BookkeepingError, DesignState, EvolutionTree
 from genesys.evolution.events import (
     DesignImplemented,
@@ -170,6 +172,16 @@ def test_a_replay_that_is_refused_leaves_what_came_before_with_its_orders() -> N
     for event in events:
         lived.apply(event)
     assert tree.digest() == lived.digest() and what_strategies_see(tree) == what_strategies_see(lived)
+
+
+@pytest.mark.parametrize("n_later", [0, 200])
+def test_a_result_that_cannot_be_rated_is_refused_by_a_replay(n_later: int) -> None:
+    run = LongRun(n_later + 1)
+    events = [run.start(), *(event for i in range(n_later + 1) for event in run.life(i))]
+    k, spoilt = next((k, event) for k, event in enumerate(events) if isinstance(event, VerificationRecorded))
+    events[k] = replace(spoilt, metrics={"test_bpb": 2.0})
+    with pytest.raises(BookkeepingError, match="under lease 1: metric 'unigram_bpb' is None; expected above 0"):
+        EvolutionTree(RelativeFitness()).replay(events)
 
 
 def audit(tree: EvolutionTree) -> None:
