@@ -15,7 +15,6 @@ import argparse
 import gc
 import json
 import math
-import os
 import re
 import statistics
 import sys
@@ -26,6 +25,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from random import Random
+from resource import RUSAGE_SELF, getrusage
 
 from benchmarks._calibration import speed
 from benchmarks._long_run import LongRun
@@ -89,11 +89,11 @@ def _at_size(report: Report, path: Path, n: int) -> float:
     _write(path, chain([run.start()], chain.from_iterable(run.life(i) for i in range(n))))
     gc.collect()
     before, journal = _rss(), SqliteJournal(path, mode="reader")
-    started, cpu_started = time.perf_counter(), os.times()
+    started, cpu_started = time.perf_counter(), getrusage(RUSAGE_SELF)
     tree = open_tree(journal, RelativeFitness())
-    seconds, cpu = time.perf_counter() - started, os.times()
-    kernel_seconds = cpu.system - cpu_started.system
-    cpu_seconds = cpu.user - cpu_started.user + kernel_seconds
+    seconds, cpu = time.perf_counter() - started, getrusage(RUSAGE_SELF)
+    kernel_seconds = cpu.ru_stime - cpu_started.ru_stime
+    cpu_seconds = cpu.ru_utime - cpu_started.ru_utime + kernel_seconds
     path.unlink()
     goal = GOAL_REPLAYED_PER_S if n >= 10_000 else None
     replayed = f"replay of {tree.n_events:,} events"
