@@ -20,7 +20,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 def print_json(value: Any) -> None:
     """Write one JSON document to standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    sys.stdout.write(
+        json.dumps(value, indent=2, default=lambda v: dict(v) if isinstance(v, Mapping) else str(v)) + "\n"
+    )
 
 
 def printable(text: str) -> str:

@@ -170,7 +170,7 @@ def _print_runs(record: DesignRecord, console: Console) -> None:
 def _as_json(record: DesignRecord, measured: DesignRecord) -> dict[str, Any]:
     return {
         "design": record.id, "name": record.name, "state": record.state.value, "operator": record.operator,
-        "detail": record.detail, "parents": list(record.parents), "sizes": dict(record.sizes), "findings": list(record.findings),
+        "detail": record.detail, "parents": list(record.parents), "sizes": record.sizes, "findings": list(record.findings),
         "inherited_from": record.inherited_from, "edit": record.edit, "target": record.target, "steps": record.steps,
         "odds": record.odds,
         "runs": [

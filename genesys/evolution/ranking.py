@@ -73,9 +73,10 @@ class Ratings:
             if record.id == self._reference:
                 self._rate_all(self._scales)
 
-    def measured(self, record: DesignRecord, scale: str) -> tuple[str, ...]:
-        """Take in a commit at a scale; gives the ids whose rating changed."""
-        self._take_in(record, record.runs[-1])
+    def measured(self, record: DesignRecord, run: Run) -> tuple[str, ...]:
+        """Take in a commit; gives the ids whose rating changed."""
+        scale = run.scale
+        self._take_in(record, run)
         self.note(record)
         if record.id == self._reference:
             self._rate_all((scale,))
@@ -177,8 +178,8 @@ class Ratings:
         for rung, scale in enumerate(self._scales):  # the highest rung is the last
             value = self.frame(scale).value
             places |= {design: (rung, value(rating.raw), design) for design, rating in self._ratings[scale].items()}
-        records, verified_state = self._records, DesignState.VERIFIED
-        verified = [place for place in places.values() if records[place[-1]].state is verified_state]
+        records, state = self._records, DesignState.VERIFIED
+        verified = [place for place in places.values() if records[place[-1]].state is state]
         self.standing.fill(places.values())
         self.by_value.fill([(value, design) for _, value, design in verified])
         for niche, group in self._by_niche(verified):

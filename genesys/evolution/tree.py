@@ -264,7 +264,7 @@ class EvolutionTree(Books):
             self.ratings.gather(record, run)
             return
         above = self._rungs[run.scale] + 1
-        rerated = self.ratings.measured(record, run.scale)
+        rerated = self.ratings.measured(record, run)
         if above == len(self.scales):
             return
         for design in rerated:

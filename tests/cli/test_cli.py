@@ -46,6 +46,7 @@ def test_leaderboard_has_the_documented_shape(runs: Path) -> None:
 def test_show_tree_and_runs(runs: Path) -> None:
     shown = answer("show", "demo-1", "gpt", cwd=runs)
     assert isinstance(shown, dict) and shown["name"] == "gpt" and shown["runs"][0]["outcome"] == "committed"
+    assert shown["sizes"] and all(size["d_model"] for size in shown["sizes"].values())
     tree = answer("tree", "demo-1", cwd=runs)
     assert isinstance(tree, list) and {entry["operator"] for entry in tree} >= {"seed", "mutation"}
     assert answer("runs", cwd=runs) == [
