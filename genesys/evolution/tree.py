@@ -7,8 +7,10 @@ replaying a journal gives the state that wrote it (`digest`). Standard library o
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from sys import intern
+from typing import Any
 
 from genesys.evolution import events as ev
 from genesys.evolution.books import CLIMBING, Books
@@ -23,6 +25,15 @@ POISON_AFTER = 3
 
 ORDERLY_CAUSES = frozenset({"cancelled", "drained", "stopped"})
 """Causes of a refund that no machine is to blame for; they never lead to poison."""
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+@lru_cache(maxsize=256)
+def _shared(items: tuple[tuple[str, float], ...]) -> Mapping[str, float]:
+    """One mapping for all designs that say the same."""
+    return dict(items)
+
 
 _make_record, _make_run = maker(DesignRecord), maker(Run)
 
@@ -131,9 +142,9 @@ class EvolutionTree(Books):
             id=event.design, name=event.name, program=event.program, operator=intern(event.operator),
             order=len(self._records), parents=parents, references=event.references, designer=intern(event.designer),
             parts=tuple(map(intern, event.parts)), is_seed=event.is_seed, detail=event.detail, edit=intern(event.edit),
-            target=intern(event.target), odds=event.odds, steps=event.steps, normal_form=event.normal_form,
+            target=intern(event.target), odds=_shared(tuple(event.odds.items())), steps=event.steps, normal_form=event.normal_form,
             session=event.session, title=event.title, abstract=event.abstract, account=event.account,
-            cost_usd=event.cost_usd, scores=event.scores, models=event.models,
+            cost_usd=event.cost_usd, scores=event.scores or _NOTHING, models=event.models or _NOTHING,
         )  # fmt: skip
         for parent in dict.fromkeys(parents):
             self._children.setdefault(parent, []).append(record.id)
