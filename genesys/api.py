@@ -204,7 +204,9 @@ class Run:
         record = self.record(reference)
         program = self._blob(record.program)
         vocab = next((size["vocab_size"] for size in record.sizes.values()), VOCAB_SIZE)
-        return Design(record.name, UnitTree.from_json(program), self.config.resolved_ladder(), record.sizes, vocab)
+        return Design(
+            record.name, UnitTree.from_json(program), self.config.resolved_ladder(), dict(record.sizes), vocab
+        )
 
     @property
     def config(self) -> RunConfig:

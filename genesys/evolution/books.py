@@ -116,7 +116,7 @@ class Books:
         return merit, -record.order
 
     def _hold(self, lease: Lease, design: str, scale: str) -> None:
-        """Note a run that is handed out, for which there is room; the strings are those of the record and the run."""
+        """Note a run that is handed out, for which there is room; one string for all that name the same saves memory."""
         self.budget.reserved = self.budget.reserved.plus(lease.cost)
         self._leases[lease.lease] = lease
         running = self._running[scale]
@@ -339,7 +339,7 @@ class Books:
             self.ledger.fail(key)
             return
         self.ledger.commit(key)
-        self.ratings.gather(record, run)
+        self.ratings.gather(record, run, is_checked=True)
 
     def _restore_orders(self) -> None:
         """Make all orders that follow from records and leases, at once."""

@@ -43,6 +43,7 @@ class Ratings:
         self._measured: dict[str, dict[str, None]] = {s: {} for s in scales}
         self._ratings: dict[str, dict[str, Rating]] = {s: {} for s in scales}
         self._gathered: list[tuple[DesignRecord, Run]] = []
+        self._unchecked: list[Run] = []
         self._raters: dict[str, Rater] = {}  # of scales whose reference has not been measured since
         self._frames: dict[str, Frame] = {}
         self.by_scale = {s: Ranking() for s in scales}
@@ -97,18 +98,21 @@ class Ratings:
         except ValueError as error:
             raise BookkeepingError(f"Cannot record the verification under lease {lease}: {error}.") from error
 
-    def gather(self, record: DesignRecord, run: Run) -> None:
+    def gather(self, record: DesignRecord, run: Run, *, is_checked: bool = False) -> None:
         """Check and take in a commit, in a while; `restore` takes in what is left, and makes the orders."""
         self._gathered.append((record, run))
+        if not is_checked:
+            self._unchecked.append(run)
         if len(self._gathered) == _BATCH:  # one thing many times in a row takes half as long as when it alternates
             self._take_in_gathered()
 
     def _take_in_gathered(self) -> None:
-        for _, run in self._gathered:
+        gathered, self._gathered = self._gathered, []
+        unchecked, self._unchecked = self._unchecked, []
+        for run in unchecked:
             self.check(run.lease, run.metrics)
-        for record, run in self._gathered:
+        for record, run in gathered:
             self._take_in(record, run)
-        self._gathered.clear()
 
     def _take_in(self, record: DesignRecord, run: Run) -> None:
         """Note all that a commit's metrics tell, but for the orders."""
@@ -205,8 +209,8 @@ class Ratings:
         self._niche[record.id] = now
         self.niches[before].discard(record.id)
         for scale, rated in self._ratings.items():  # another one at every scale, as a restart would have it
+            self.niches_by_scale[scale][before].discard(record.id)
             if record.id in rated:
-                self.niches_by_scale[scale][before].discard(record.id)
                 self.niches_by_scale[scale][now].put(record.id, (rated[record.id].raw,))
 
     # --- reading -------------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ replaying a journal gives the state that wrote it (`digest`). Standard library o
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable
+from contextlib import suppress
 from sys import intern
-from typing import Any
 
 from genesys.evolution import events as ev
 from genesys.evolution.books import CLIMBING, Books
@@ -25,15 +24,6 @@ POISON_AFTER = 3
 
 ORDERLY_CAUSES = frozenset({"cancelled", "drained", "stopped"})
 """Causes of a refund that no machine is to blame for; they never lead to poison."""
-
-_NOTHING: Mapping[str, Any] = {}
-
-
-@lru_cache(maxsize=256)
-def _shared(items: tuple[tuple[str, float], ...]) -> Mapping[str, float]:
-    """One mapping for all designs that say the same."""
-    return dict(items)
-
 
 _make_record, _make_run = maker(DesignRecord), maker(Run)
 
@@ -73,6 +63,7 @@ class EvolutionTree(Books):
                 record = self._in_check(event.design)
                 self._pending_seeds.pop(record.id, None)
                 self._change(record, DesignState.REJECTED, findings=event.findings, checker=event.checker)
+                self._requeue_all(record.id)
             case ev.LeaseRefunded():
                 self._lease_refunded(event)
             case ev.VerificationFailed():
@@ -102,7 +93,7 @@ class EvolutionTree(Books):
 
         Raises:
             BookkeepingError: One would break a law; the tree is as those before it left it. Or a result can't be rated: then
-                it is of no use.
+                the tree is of no use.
         """
         self._is_replaying = self.run is None
         collects = gc.isenabled()
@@ -110,12 +101,19 @@ class EvolutionTree(Books):
         try:
             for event in events:
                 self.apply(event)
+            self._end_replay()
+        except BaseException:
+            with suppress(BookkeepingError):  # the first trouble is the one to tell
+                self._end_replay()
+            raise
         finally:
-            was_deferred, self._is_replaying = self._is_replaying, False
-            if was_deferred:
-                self._restore_orders()
             if collects:
                 gc.enable()
+
+    def _end_replay(self) -> None:
+        was_deferred, self._is_replaying = self._is_replaying, False
+        if was_deferred:
+            self._restore_orders()
 
     def _run_started(self, event: ev.RunStarted) -> None:
         if self.run is not None:
@@ -142,9 +140,9 @@ class EvolutionTree(Books):
             id=event.design, name=event.name, program=event.program, operator=intern(event.operator),
             order=len(self._records), parents=parents, references=event.references, designer=intern(event.designer),
             parts=tuple(map(intern, event.parts)), is_seed=event.is_seed, detail=event.detail, edit=intern(event.edit),
-            target=intern(event.target), odds=_shared(tuple(event.odds.items())), steps=event.steps, normal_form=event.normal_form,
+            target=intern(event.target), odds=event.odds, steps=event.steps, normal_form=event.normal_form,
             session=event.session, title=event.title, abstract=event.abstract, account=event.account,
-            cost_usd=event.cost_usd, scores=event.scores or _NOTHING, models=event.models or _NOTHING,
+            cost_usd=event.cost_usd, scores=event.scores, models=event.models,
         )  # fmt: skip
         for parent in dict.fromkeys(parents):
             self._children.setdefault(parent, []).append(record.id)
@@ -201,6 +199,7 @@ class EvolutionTree(Books):
             record, DesignState.TWIN, sizes=event.sizes, checker=intern(event.checker), fingerprint=event.fingerprint,
             inherited_from=original.id, steps={**record.steps, **event.steps},
         )  # fmt: skip
+        self._requeue_all(record.id)
 
     def _lease_granted(self, event: ev.LeaseGranted) -> None:
         record, cost = self.record(event.design), event.cost
@@ -226,6 +225,11 @@ class EvolutionTree(Books):
                 f"Cannot grant lease {event.lease}: design {record.id[:12]!r} is not verified at "
                 f"{self.scales[k - 1]!r}; expected no rung skipped on the way to {event.scale!r}."
             )
+        if event.seed != FIRST_SEED and self.ledger.runs(event.scale).get(record.id) != "committed":
+            raise BookkeepingError(
+                f"Cannot grant lease {event.lease}: design {record.id[:12]!r} is not verified at {event.scale!r}; expected "
+                "its first run there before a replicate."
+            )
         shortage = self.budget.shortage(cost)
         if shortage:
             raise BookkeepingError(
@@ -233,7 +237,7 @@ class EvolutionTree(Books):
                 "refund or raise the cap."
             )
         design, scale = record.id, self.scales[k]  # one string each, however many events name them
-        self.ledger.reserve(RunKey(design, scale, event.seed, event.recipe))
+        self.ledger.reserve(RunKey(design, scale, event.seed, intern(event.recipe)))
         self._hold(event, design, scale)
         self.last_lease = event.lease
         if event.seed == FIRST_SEED:
@@ -258,7 +262,7 @@ class EvolutionTree(Books):
             self.ratings.check(event.lease, event.metrics)
         record = self._records[lease.design]
         run = _make_run(
-            scale=intern(lease.scale), seed=lease.seed, recipe=lease.recipe, outcome="committed", lease=lease.lease,
+            scale=intern(lease.scale), seed=lease.seed, recipe=intern(lease.recipe), outcome="committed", lease=lease.lease,
             metrics=event.metrics, report=event.report, seconds=event.seconds, n_tokens=event.n_tokens,
             gpu_seconds=event.gpu_seconds,
         )  # fmt: skip
@@ -289,7 +293,7 @@ class EvolutionTree(Books):
         self.ledger.fail(lease.key)
         self._take_back(lease, used)
         run = _make_run(
-            scale=lease.scale, seed=lease.seed, recipe=lease.recipe, outcome=outcome, lease=lease.lease,
+            scale=intern(lease.scale), seed=lease.seed, recipe=intern(lease.recipe), outcome=outcome, lease=lease.lease,
             cause=event.cause, reason=event.reason, seconds=event.seconds, n_tokens=event.n_tokens,
             gpu_seconds=event.gpu_seconds,
         )  # fmt: skip

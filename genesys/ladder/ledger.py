@@ -61,6 +61,7 @@ class _Book:
         self.quota = self.left = quota
         self.counts: dict[Outcome, int] = {"reserved": 0, "committed": 0, "failed": 0}
         self.runs: dict[Hashable, Outcome] = {}
+        self.recipes: dict[Hashable, str] = {}  # of first runs, where they have one
 
 
 class Ledger:
@@ -80,7 +81,6 @@ class Ledger:
         self._scales = tuple(quotas)
         self._main = {scale: _Book(quota) for scale, quota in quotas.items()}
         self._replicates = {scale: _Book(extra.get(scale, 0)) for scale in quotas}
-        self._recipes: dict[tuple[str, str], str] = {}
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -111,8 +111,8 @@ class Ledger:
         book.runs[name] = "reserved"
         book.left -= 1
         book.counts["reserved"] += 1
-        if key.recipe and key.seed == FIRST_SEED:
-            self._recipes[key.scale, key.design] = key.recipe
+        if key.recipe and name is not key:
+            book.recipes[name] = key.recipe
 
     def commit(self, key: RunKey) -> None:
         """Turn a reservation into a committed run; it is never given back."""
@@ -139,8 +139,7 @@ class Ledger:
             return
         del book.runs[name]
         book.left += 1
-        if key.seed == FIRST_SEED:
-            self._recipes.pop((key.scale, key.design), None)
+        book.recipes.pop(name, None)
 
     def _find(self, key: RunKey) -> tuple[_Book, Hashable, Outcome | None]:
         """The book that a key belongs to, its name there, and what became of it; first runs go by their design alone."""
@@ -151,7 +150,7 @@ class Ledger:
             raise self._unknown(scale)
         if not is_first:
             return book, key, book.runs.get(key)
-        is_other = (recipe or self._recipes) and recipe != self._recipes.get((scale, design), "")
+        is_other = (recipe or book.recipes) and recipe != book.recipes.get(design, "")
         return book, design, None if is_other else book.runs.get(design)
 
     # --- reading -------------------------------------------------------------------------------------------
@@ -171,7 +170,11 @@ class Ledger:
         return BookkeepingError(f"Cannot find scale {scale!r}; the run has {', '.join(self._scales) or 'none'}.")
 
     def state(self, key: RunKey) -> Outcome | None:
-        """What became of a key; None when it is free."""
+        """What became of a key; None when it is free.
+
+        Raises:
+            BookkeepingError: No such scale.
+        """
         return self._find(key)[-1]
 
     def runs(self, scale: str) -> Mapping[str, Outcome]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks._long_run import LongRun
-from genesys.evolution import BookkeepingError, DesignState, EvolutionTree
+from genesys.evolution import BookkeepingError, DesignState, EvolutionTree, ranking
 from genesys.evolution.events import (
     DesignImplemented,
     DesignProposed,
@@ -87,11 +89,19 @@ def fitting_event(tree: EvolutionTree, rng: Random) -> Event | None:
     options: list[Event] = [DesignImplemented(design=d) for d in [*tree.in_state(DesignState.PROPOSED)][:1]]
     for scale in tree.scales:
         for design in [*tree.waiting(scale)][:2]:
-            options.append(LeaseGranted(lease=tree.last_lease + 1, design=design, scale=scale, holder="h"))
-    for record in [r for r in tree if r.runs][:1]:
-        options.append(LeaseGranted(lease=tree.last_lease + 2, design=record.id, scale="small", holder="h", seed=1))
+            recipe = rng.choice(["", "lr=1"])
+            options.append(
+                LeaseGranted(lease=tree.last_lease + 1, design=design, scale=scale, holder="h", recipe=recipe)
+            )
+    for record in [r for r in tree if r.runs][:2]:
+        replicate: dict[str, Any] = {"seed": rng.choice([1, 2]), "recipe": rng.choice(["", "lr=1"])}
+        options.append(
+            LeaseGranted(lease=tree.last_lease + 2, design=record.id, scale="small", holder="h", **replicate)
+        )
     for lease in tree.leases.values():
-        what: dict[str, Any] = {"lease": lease.lease, "design": lease.design, "scale": lease.scale, "seed": lease.seed}
+        what: dict[str, Any] = dict(zip(("design", "scale", "seed", "recipe"), lease.key, strict=True)) | {
+            "lease": lease.lease
+        }
         metrics = metrics_for(rng.random(), recall=rng.random() < 0.5)
         options += [VerificationRecorded(metrics=metrics, report="r", **what)] * 3
         options += [VerificationFailed(cause="non-finite", **what), LeaseRefunded(lease=lease.lease, cause="killed")]
@@ -103,7 +113,7 @@ def live(seed: int, n_steps: int, quotas: tuple[int, ...], reference: str) -> tu
     rule = RelativeFitness()
     tree = EvolutionTree(rule)
     config = {
-        "replicate_quotas": {"small": 1},
+        "replicate_quotas": {"small": 3},
         "caps": rng.choice([{}, {"runs": 7}, {"tokens": 55}, {"gpu_seconds": 9}]),
     }
     started = RunStarted(
@@ -147,8 +157,15 @@ def test_books_hold_under_any_interleaving_and_replay_equals_life(
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32), reference=st.sampled_from(["", "d0"]))
-def test_every_prefix_replays_and_a_restored_tree_goes_on_as_the_one_that_was_saved(seed: int, reference: str) -> None:
+@given(seed=st.integers(0, 2**32), reference=st.sampled_from(["", "d0"]), batch=st.sampled_from([1, 3, 64]))
+def test_every_prefix_replays_and_a_restored_tree_goes_on_as_the_one_that_was_saved(
+    seed: int, reference: str, batch: int
+) -> None:
+    with patch.object(ranking, "_BATCH", batch):
+        replays_and_restores_as_it_lived(seed, reference)
+
+
+def replays_and_restores_as_it_lived(seed: int, reference: str) -> None:
     tree, events = live(seed, 60, (6, 3, 1), reference)
     lived = EvolutionTree(RelativeFitness())
     for n, event in enumerate(events, start=1):
@@ -182,6 +199,62 @@ def test_a_result_that_cannot_be_rated_is_refused_by_a_replay(n_later: int) -> N
     events[k] = replace(spoilt, metrics={"test_bpb": 2.0})
     with pytest.raises(BookkeepingError, match="under lease 1: metric 'unigram_bpb' is None; expected above 0"):
         EvolutionTree(RelativeFitness()).replay(events)
+    assert gc.isenabled()
+
+
+def replay_sees_what_life_saw(events: list[Event]) -> None:
+    lived, replayed = EvolutionTree(RelativeFitness()), EvolutionTree(RelativeFitness())
+    for event in events:
+        lived.apply(event)
+    replayed.replay(events)
+    restored = EvolutionTree.from_snapshot(json.loads(json.dumps(lived.to_snapshot())), RelativeFitness())
+    assert what_strategies_see(lived) == what_strategies_see(replayed) == what_strategies_see(restored)
+
+
+def proposed_and_implemented(*designs: str) -> list[Event]:
+    found: list[Event] = [RunStarted(
+        run="r", scales=("small", "large"), quotas=(3, 2), reference="ref", config={"replicate_quotas": {"small": 5}}
+    )]  # fmt: skip
+    for design in designs:
+        found.append(DesignProposed(design=design, name=design, program="p", operator="seed"))
+        if design != "ref":
+            found.append(DesignImplemented(design=design))
+    return found
+
+
+def verified(lease: int, design: str, seed: int, *, recall: bool = True, bpb: float = 2.0) -> list[Event]:
+    what: dict[str, Any] = {"lease": lease, "design": design, "scale": "small", "seed": seed}
+    metrics = metrics_for(bpb, recall=recall)
+    return [LeaseGranted(holder="h", **what), VerificationRecorded(metrics=metrics, report="r", **what)]
+
+
+def test_a_niche_that_changes_beside_a_replicate_of_the_reference_is_one_niche() -> None:
+    events = [*proposed_and_implemented("ref", "x"), DesignImplemented(design="ref")]
+    runs = [("ref", 0, False), ("x", 0, True), ("x", 1, False), ("ref", 1, False), ("x", 2, True)]
+    for lease, (design, seed, recall) in enumerate(runs, start=1):
+        events += verified(lease, design, seed, recall=recall)
+    replay_sees_what_life_saw(events)
+
+
+@pytest.mark.parametrize("end", ["rejected", "twin"])
+def test_whoever_waits_is_ordered_anew_when_the_reference_fails_its_check(end: str) -> None:
+    events = proposed_and_implemented("ref", "x", "y")
+    events += [*verified(1, "x", 0, bpb=0.1), *verified(2, "y", 0, bpb=0.9)]
+    if end == "rejected":
+        events.append(DesignRejected(design="ref", findings=({"rule": "shape"},)))
+    else:
+        events.append(DesignTwinned(design="ref", inherited_from="x"))
+    replay_sees_what_life_saw(events)
+
+
+def test_a_replicate_needs_its_first_run() -> None:
+    tree = EvolutionTree(RelativeFitness())
+    for event in proposed_and_implemented("x"):
+        tree.apply(event)
+    lease = LeaseGranted(lease=1, design="x", scale="small", holder="h", seed=1)
+    with pytest.raises(BookkeepingError, match="expected its first run there before a replicate"):
+        tree.apply(lease)
+    assert not tree.leases and tree.ledger.account("small", replicates=True).used == 0
 
 
 def audit(tree: EvolutionTree) -> None:

@@ -26,28 +26,30 @@ JOURNALS = sorted((Path(__file__).parents[1] / "golden").glob("journal_v*.jsonl"
 @pytest.mark.parametrize("journal", JOURNALS, ids=lambda path: path.stem)
 def test_every_kind_and_version_reads_as_one_by_one(journal: Path) -> None:
     texts = journal.read_text(encoding="utf-8").splitlines()
-    events, expected = read_events(texts), [event_from_json(json.loads(text)) for text in texts]
+    events, expected = [*read_events(texts)], [event_from_json(json.loads(text)) for text in texts]
     assert events == expected and [*map(type, events)] == [*map(type, expected)]
     assert [*map(event_to_json, events)] == [*map(event_to_json, expected)]
 
 
 def test_an_event_that_lacks_later_fields_has_their_defaults() -> None:
     text = json.dumps({"kind": "design_implemented", "version": 1, "design": "d", "of no use": 1})
-    assert read_events([text, text]) == [DesignImplemented(design="d")] * 2
+    assert [*read_events([text, text])] == [DesignImplemented(design="d")] * 2
 
 
 def test_halves_of_surrogates_are_read() -> None:
     events: list[Event] = [RunDraining(reason="torn \ud83d"), RunDraining(reason="whole \U0001f600")]
-    assert read_events(json.dumps(event_to_json(event)) for event in events) == events
+    assert [*read_events(json.dumps(event_to_json(event)) for event in events)] == events
 
 
 @pytest.mark.parametrize(
     "data", [{"kind": "run_finished", "version": EVENT_VERSION + 1}, {"kind": "moon_landed", "version": 1}]
 )
 def test_what_this_version_does_not_know_is_refused(data: dict[str, object]) -> None:
-    good = json.dumps(event_to_json(RunDraining(reason="stop")))
+    good = RunDraining(reason="stop")
+    events = iter(read_events([json.dumps(event_to_json(good)), json.dumps(data | {"reason": ""})]))
+    assert next(events) == good
     with pytest.raises(ConfigError, match=f"Cannot read event '{data['kind']}' of version"):
-        read_events([good, json.dumps(data | {"reason": ""})])
+        next(events)
 
 
 def test_sizes_stay_json_and_behave_as_a_mapping() -> None:
