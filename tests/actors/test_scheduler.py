@@ -107,12 +107,13 @@ async def test_parents_results_outlive_a_replicate_that_failed(tmp_path: Path) -
     world = await started(tmp_path / "run", training_seeds={"cpu-1": 2})
     tree: EvolutionTree = world.tree._target
     scale, key = world.plan.ladder.scales[0].name, {"design": "a"}
-    for lease, seed in ((1, 0), (2, 1)):
-        await tree.append(LeaseGranted(lease=lease, **key, scale=scale, holder="v", seed=seed))
-    recorded = VerificationRecorded(lease=1, **key, scale=scale, metrics=metrics_for(0.5), report="r")
-    assert (await tree.append(recorded)).accepted
-    failed = VerificationFailed(lease=2, **key, scale=scale, seed=1, cause="diverged")
-    assert (await tree.append(failed)).accepted
+    for event in (
+        LeaseGranted(lease=1, **key, scale=scale, holder="v"),
+        VerificationRecorded(lease=1, **key, scale=scale, metrics=metrics_for(0.5), report="r"),
+        LeaseGranted(lease=2, **key, scale=scale, holder="v", seed=1),
+        VerificationFailed(lease=2, **key, scale=scale, seed=1, cause="diverged"),
+    ):
+        assert (await tree.append(event)).accepted
     parent = await tree._parent(tree._tree.population().get("a"))
     assert parent.metrics == {scale: metrics_for(0.5)}
 
