@@ -18,7 +18,7 @@ from genesys.evolution.events import (
 
 SCALES = ("14M", "31M", "70M", "125M", "350M")
 SHARES = (1.0, 0.4, 0.15, 0.04, 0.005)
-"""Of the designs, those verified at each scale, as in the paper: 5.2 events a design, of 520 bytes as JSON."""
+"""Of the designs, those verified at each scale, as in the paper: 5.2 events a design, of 660 bytes as JSON."""
 N_SEEDS = 5
 _TASKS = ("arc_easy", "blimp", "sciq")
 _PROBES = ("recall", "mqar", "copy")
@@ -74,7 +74,8 @@ class LongRun:
 
     def _verified(self, design: str, k: int, quality: float) -> Iterator[Event]:
         self._lease += 1
-        run: dict[str, Any] = {"lease": self._lease, "design": design, "scale": SCALES[k], "n_tokens": 10**8}
+        run: dict[str, Any] = {"lease": self._lease, "design": design, "scale": SCALES[k], "recipe": _hash("recipe", k)}
+        run["n_tokens"] = 10**8
         holder = f"Verifier-{self._lease % 64}"
         yield LeaseGranted(**run, holder=holder, reason="place 17 of 4,711 at 14M", gpu_seconds=600.0)
         yield VerificationRecorded(

@@ -61,7 +61,11 @@ class _Book:
         self.quota = self.left = quota
         self.counts: dict[Outcome, int] = {"reserved": 0, "committed": 0, "failed": 0}
         self.runs: dict[Hashable, Outcome] = {}
-        self.recipes: dict[Hashable, str] = {}  # of first runs, where they have one
+        self.recipe = ""  # of first runs, but for those that have one of their own
+        self.own_recipes: dict[Hashable, str] = {}
+
+    def recipe_of(self, design: str) -> str:
+        return self.own_recipes.get(design, self.recipe) if self.own_recipes else self.recipe
 
 
 class Ledger:
@@ -108,11 +112,13 @@ class Ledger:
                 f"Cannot reserve {_say(key)}: {book.quota} of {book.quota} {what} are used; expected at least 1 left. "
                 "Wait for a refund or raise the quota."
             )
+        if not book.runs:
+            book.recipe = key.recipe
+        elif key.recipe != book.recipe:
+            book.own_recipes[name] = key.recipe
         book.runs[name] = "reserved"
         book.left -= 1
         book.counts["reserved"] += 1
-        if key.recipe and name is not key:
-            book.recipes[name] = key.recipe
 
     def commit(self, key: RunKey) -> None:
         """Turn a reservation into a committed run; it is never given back."""
@@ -139,7 +145,7 @@ class Ledger:
             return
         del book.runs[name]
         book.left += 1
-        book.recipes.pop(name, None)
+        book.own_recipes.pop(name, None)
 
     def _find(self, key: RunKey) -> tuple[_Book, Hashable, Outcome | None]:
         """The book that a key belongs to, its name there, and what became of it; first runs go by their design alone."""
@@ -150,8 +156,7 @@ class Ledger:
             raise self._unknown(scale)
         if not is_first:
             return book, key, book.runs.get(key)
-        is_other = (recipe or book.recipes) and recipe != book.recipes.get(design, "")
-        return book, design, None if is_other else book.runs.get(design)
+        return book, design, book.runs.get(design) if recipe == book.recipe_of(design) else None
 
     # --- reading -------------------------------------------------------------------------------------------
 
