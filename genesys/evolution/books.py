@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Self, cast
@@ -28,7 +28,7 @@ from genesys.evolution.ranking import Ranking, Ratings
 from genesys.evolution.rating import FitnessRule
 from genesys.evolution.snapshot import SNAPSHOT_VERSION, record_from_json, value_to_json
 from genesys.ladder.budget import Budget, Caps, Cost
-from genesys.ladder.ledger import FIRST_SEED, Ledger, RunKey
+from genesys.ladder.ledger import Ledger, RunKey
 
 _SESSIONS = ("open_sessions", "failed_sessions", "lessons")
 CLIMBING = (DesignState.IMPLEMENTED, DesignState.VERIFIED)
@@ -344,17 +344,15 @@ class Books:
     def _restore_orders(self) -> None:
         """Make all orders that follow from records and leases, at once."""
         self.ratings.restore()
-        waiting: list[list[Entry]] = [[] for _ in self.scales]
-        held = [self.ledger.runs(scale) for scale in self.scales]
-        for record in self._records.values():
-            if record.state not in CLIMBING:
-                continue
-            # who climbs has skipped no rung and failed at none
-            k = len([run for run in record.runs if run.seed == FIRST_SEED])
-            if k < len(held) and record.id not in held[k]:
-                waiting[k].append((*self._turn(record, k), record.id))
-        for scale, entries in zip(self.scales, waiting, strict=True):
-            self._waiting[scale].fill(entries)
+        below: Iterable[str] = self._records
+        for k, scale in enumerate(self.scales):
+            held = self.ledger.runs(scale)
+            waiting: dict[str, Entry] = {}
+            for design in below:
+                if design not in held and (record := self._records[design]).state in CLIMBING:
+                    waiting[design] = *self._turn(record, k), design
+            self._waiting[scale].fill(waiting)
+            below = [design for design, outcome in held.items() if outcome == "committed"]
 
     def digest(self) -> str:
         """SHA-256 over the canonical snapshot: equal for equal states, in life and in replay."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate, chain
-from operator import itemgetter
 
 Key = tuple[float, ...]
 Entry = tuple[object, ...]
 """A key's numbers and, last, the id: ties are broken by it."""
 
 _BLOCK = 1000
-_ID = itemgetter(-1)
 
 
 class Ranking:
@@ -39,11 +37,10 @@ class Ranking:
             self._entries[item] = entry
             self._insert(self._blocks, entry)
 
-    def fill(self, entries: Iterable[Entry]) -> None:
-        """`put` for many: each entry holds its key's numbers and, last, the id. It is sorted anew at the next look."""
+    def fill(self, entries: dict[str, Entry]) -> None:
+        """`put` for many, by id; the dictionary is the ranking's from then on. It is sorted anew at the next look."""
         self._blocks = None
-        entries = tuple(entries)
-        self._entries.update(zip(map(_ID, entries), entries, strict=True))
+        self._entries = self._entries | entries if self._entries else entries
 
     def discard(self, item: str) -> None:
         entry = self._entries.pop(item, None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState, Run, confidence
 from genesys.evolution.order import Entry
@@ -55,6 +55,8 @@ class Ratings:
         self.niches_by_scale: dict[str, dict[str, Ranking]] = {s: defaultdict(Ranking) for s in scales}
         self._niche: dict[str, str] = {}
         self._rung: dict[str, int] = {}
+        self._seeds: dict[str, None] = {}
+        self._gone: set[str] = set()
         # what strategies keep up to date for themselves, and what tells them how: see `Population.kept` and `.rerated`
         self.kept: dict[Hashable, Any] = {}
         self.n_axis_moves = 0
@@ -70,6 +72,7 @@ class Ratings:
         else:
             for ranking in (self.by_age, self.by_confidence, self.by_value, *self.niches.values()):
                 ranking.discard(record.id)
+            self._gone.add(record.id)
             self.moved.append(record.id)
             if record.id == self._reference:
                 self._rate_all(self._scales)
@@ -122,6 +125,8 @@ class Ratings:
         if rung > self._rung.get(design, -1):
             self._rung[design] = rung
         self._set_niche(record, self.rule.niche(run.metrics))
+        if record.is_seed:
+            self._seeds[design] = None
         if design == self._reference:
             self._raters.pop(scale, None)
             self._ratings[scale].clear()
@@ -131,15 +136,16 @@ class Ratings:
     def restore(self) -> None:
         """Make all orders, of records whose commits were gathered."""
         self._take_in_gathered()
-        alive = []
-        for record in self._records.values():
+        ages, points = dict[str, Entry](), dict[str, Entry]()
+        points_at = {rung: confidence(DesignState.IMPLEMENTED, rung) for rung in range(-1, len(self._scales))}
+        for design, record in self._records.items():
             if record.state in _ALIVE:
-                alive.append(record)
+                ages[design] = record.order, design
+                points[design] = points_at[self._rung.get(design, -1)], design
             elif record.state is not DesignState.PROPOSED:
                 self.note(record)
-        self.by_age.fill([(record.order, record.id) for record in alive])
-        rung = self._rung.get
-        self.by_confidence.fill([(confidence(record.state, rung(record.id, -1)), record.id) for record in alive])
+        self.by_age.fill(ages)
+        self.by_confidence.fill(points)
         self._rate_all(self._scales)
 
     def _rate_all(self, scales: Sequence[str]) -> None:
@@ -150,18 +156,18 @@ class Ratings:
                 continue
             for design in [design for design in self._measured[scale] if design not in ratings]:
                 ratings[design] = rate(_metrics(self._records[design], scale))
-            entries = [(rating.raw, design) for design, rating in ratings.items()]
+            entries: dict[str, Entry] = {design: (rating.raw, design) for design, rating in ratings.items()}
+            self._fill_niches(self.niches_by_scale[scale], entries)
             self.by_scale[scale].fill(entries)
-            for niche, group in self._by_niche(entries):
-                self.niches_by_scale[scale][niche].fill(group)
         self._reframe()
 
-    def _by_niche(self, entries: Iterable[Entry]) -> Iterable[tuple[str, list[Entry]]]:
-        groups: dict[str, list[Entry]] = defaultdict(list)
+    def _fill_niches(self, rankings: Mapping[str, Ranking], entries: Mapping[str, Entry]) -> None:
+        groups: dict[str, dict[str, Entry]] = defaultdict(dict)
         niches = self._niche
-        for entry in entries:
-            groups[niches[cast(str, entry[-1])]].append(entry)
-        return groups.items()
+        for design, entry in entries.items():
+            groups[niches[design]][design] = entry
+        for niche, group in groups.items():
+            rankings[niche].fill(group)
 
     def _rater(self, scale: str) -> Rater | None:
         """What rates there; None as long as the reference may still be measured, and the rule needs it."""
@@ -176,18 +182,17 @@ class Ratings:
         below: Frame | None = None
         for scale in self._scales if self.rule.standardised else ():
             found = self._ratings[scale]
-            seeds = [r for design, r in found.items() if self._records[design].is_seed]
+            seeds = [found[design] for design in self._seeds if design in found]
             below = self._frames[scale] = frame_of(found.get(self._reference), seeds, below)
-        places: dict[str, tuple[int, float, str]] = {}
+        places: dict[str, Entry] = {}
         for rung, scale in enumerate(self._scales):  # the highest rung is the last
             value = self.frame(scale).value
-            places |= {design: (rung, value(rating.raw), design) for design, rating in self._ratings[scale].items()}
-        records, state = self._records, DesignState.VERIFIED
-        verified = [place for place in places.values() if records[place[-1]].state is state]
-        self.standing.fill(places.values())
-        self.by_value.fill([(value, design) for _, value, design in verified])
-        for niche, group in self._by_niche(verified):
-            self.niches[niche].fill(group)
+            for design, rating in self._ratings[scale].items():
+                places[design] = rung, value(rating.raw), design
+        verified = {design: place for design, place in places.items() if design not in self._gone}
+        self._fill_niches(self.niches, verified)
+        self.by_value.fill({design: place[1:] for design, place in verified.items()})
+        self.standing.fill(places)
         self.n_axis_moves += 1
         self.moved.clear()
 

@@ -54,7 +54,7 @@ class PlainOrder(RuleBasedStateMachine):
 
     @rule(keys=st.dictionaries(ids, keys, max_size=12))
     def fill(self, keys: dict[str, tuple[float, ...]]) -> None:
-        self.ranking.fill((*key, item) for item, key in keys.items())
+        self.ranking.fill({item: (*key, item) for item, key in keys.items()})
         self.plain |= keys
 
     @rule()
