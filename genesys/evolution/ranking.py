@@ -12,6 +12,7 @@ from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState
 from genesys.evolution.order import Entry
 from genesys.evolution.order import Ranking as Ranking
 from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rater, Rating, frame_of
+from genesys.ladder.ledger import FIRST_SEED
 
 _BATCH = 64
 _ALIVE = (DesignState.IMPLEMENTED, DesignState.VERIFIED)
@@ -131,7 +132,7 @@ class Ratings:
             self._raters.pop(scale, None)
             self._ratings[scale].clear()
         elif rate := self._rater(scale):
-            self._ratings[scale][design] = rate(_metrics(record, scale))
+            self._ratings[scale][design] = rate([run.metrics] if run.seed == FIRST_SEED else _metrics(record, scale))
 
     def restore(self) -> None:
         """Make all orders, of records whose commits were gathered."""

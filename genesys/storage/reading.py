@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from operator import or_
 from typing import Any, Literal
 
 from genesys.evolution.events import EVENT_MAKERS, EVENT_TYPES, EVENT_VERSION, Event, event_from_json
-
-_RARELY_READ = "sizes"
-"""Fields of this name stay JSON until somebody looks."""
 
 
 def read_events(texts: Iterable[str]) -> Iterable[Event]:
@@ -62,12 +59,26 @@ class JsonMapping(Mapping[str, Any]):
         return found
 
 
+@lru_cache(maxsize=1024)
+def _shared(text: bytes) -> dict[str, Any]:
+    """One mapping for all fields of the same text; by values it would be one for 1 and 1.0."""
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+_READ_FROM_TEXT: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
+    "sizes": JsonMapping,  # rarely looked at
+    "odds": _shared, "scores": _shared, "models": _shared,
+}  # fmt: skip
+"""Fields whose mappings are not made anew for each event: a run holds millions."""
+
+
 @cache
 def _reader() -> Callable[[str], list[Event]]:
     import msgspec
 
     def specify(field: Field[Any]) -> tuple[Any, ...]:
-        if field.name == _RARELY_READ:
+        if field.name in _READ_FROM_TEXT:
             return field.name, msgspec.Raw, msgspec.Raw(b"{}")
         if field.default_factory is not MISSING:
             return field.name, Any, msgspec.field(default_factory=field.default_factory)
@@ -75,10 +86,17 @@ def _reader() -> Callable[[str], list[Event]]:
 
     def maker(kind: str) -> Callable[..., Event]:
         names, make = [f.name for f in fields(EVENT_TYPES[kind])], EVENT_MAKERS[kind]
-        if _RARELY_READ not in names:
+        texts = [(k, _READ_FROM_TEXT[name]) for k, name in enumerate(names) if name in _READ_FROM_TEXT]
+        if not texts:
             return make
-        k = names.index(_RARELY_READ)
-        return lambda *values: make(*values[:k], JsonMapping(bytes(values[k])), *values[k + 1 :])
+
+        def make_with_texts(*given: Any) -> Event:
+            values = list(given)
+            for k, read in texts:
+                values[k] = read(bytes(values[k]))
+            return make(*values)
+
+        return make_with_texts
 
     version = ("version", Literal[tuple(range(1, EVENT_VERSION + 1))])
     makers = {

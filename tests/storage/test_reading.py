@@ -13,6 +13,7 @@ from genesys.errors import ConfigError
 from genesys.evolution.events import (
     EVENT_VERSION,
     DesignImplemented,
+    DesignProposed,
     Event,
     RunDraining,
     event_from_json,
@@ -59,3 +60,11 @@ def test_sizes_stay_json_and_behave_as_a_mapping() -> None:
     assert event.sizes == sizes == dict(event.sizes) and str(event.sizes) == str(sizes)
     assert copy.deepcopy(event.sizes) == pickle.loads(pickle.dumps(event.sizes)) == sizes
     assert event.sizes.get("70M", 1) == 1 and "14M" in event.sizes and len(event.sizes) == 2
+
+
+def test_odds_of_the_same_text_are_one_mapping_and_an_integer_stays_one() -> None:
+    event = DesignProposed(design="d", name="n", program="p", operator="mutation", odds={"mutation": 1.0})
+    texts = [json.dumps(event_to_json(event)), json.dumps(event_to_json(event) | {"odds": {"mutation": 1}})]
+    first, other, again = read_events([*texts, texts[0]])
+    assert isinstance(first, DesignProposed) and isinstance(other, DesignProposed) and isinstance(again, DesignProposed)
+    assert first.odds is again.odds and str(first.odds) == "{'mutation': 1.0}" and str(other.odds) == "{'mutation': 1}"
