@@ -11,6 +11,7 @@ from typing import Any
 from genesys.evolution.design import BookkeepingError, DesignRecord, DesignState, Run, confidence
 from genesys.evolution.order import Entry
 from genesys.evolution.order import Ranking as Ranking
+from genesys.evolution.packed import PackedMetrics
 from genesys.evolution.rating import Fitness, FitnessRule, Frame, Metrics, Rater, Rating, frame_of
 from genesys.ladder.ledger import FIRST_SEED
 
@@ -28,7 +29,7 @@ class Ratings:
         rule: Rates; see `FitnessRule`.
         scales: Bottom first.
         reference: Id of the reference design; "" for none.
-        records: The tree's own records, read here and never written.
+        records: The tree's own records, read here and never written, but that a run's metrics are packed once it is rated.
     """
 
     # `standing` and `by_scale` hold whoever was rated; the other orders only those that may still be parents
@@ -82,13 +83,11 @@ class Ratings:
         """Take in a commit; gives the ids whose rating changed."""
         scale = run.scale
         self._take_in(record, run)
+        _pack(run)
         self.note(record)
         if record.id == self._reference:
             self._rate_all((scale,))
             return tuple(self._measured[scale])
-        if rating := self._ratings[scale].get(record.id):
-            self.by_scale[scale].put(record.id, (rating.raw,))
-            self.niches_by_scale[scale][self.niche(record.id)].put(record.id, (rating.raw,))
         if record.is_seed:
             self._reframe()
         elif rated := [k for s, k in self._rungs.items() if record.id in self._ratings[s]]:
@@ -117,9 +116,11 @@ class Ratings:
             self.check(run.lease, run.metrics)
         for record, run in gathered:
             self._take_in(record, run)
+        for _, run in gathered:
+            _pack(run)
 
     def _take_in(self, record: DesignRecord, run: Run) -> None:
-        """Note all that a commit's metrics tell, but for the orders."""
+        """Note what a commit's metrics tell at its scale."""
         design, scale = record.id, run.scale
         self._measured[scale][design] = None
         rung = self._rungs[scale]
@@ -132,7 +133,10 @@ class Ratings:
             self._raters.pop(scale, None)
             self._ratings[scale].clear()
         elif rate := self._rater(scale):
-            self._ratings[scale][design] = rate([run.metrics] if run.seed == FIRST_SEED else _metrics(record, scale))
+            rating = rate([run.metrics] if run.seed == FIRST_SEED else _metrics(record, scale))
+            self._ratings[scale][design] = rating
+            self.by_scale[scale].put(design, (rating.raw,))
+            self.niches_by_scale[scale][self._niche[design]].put(design, (rating.raw,))
 
     def restore(self) -> None:
         """Make all orders, of records whose commits were gathered."""
@@ -155,9 +159,10 @@ class Ratings:
             ratings, rate = self._ratings[scale], self._rater(scale)
             if rate is None:
                 continue
+            entries: dict[str, Entry] = {}
             for design in [design for design in self._measured[scale] if design not in ratings]:
-                ratings[design] = rate(_metrics(self._records[design], scale))
-            entries: dict[str, Entry] = {design: (rating.raw, design) for design, rating in ratings.items()}
+                rating = ratings[design] = rate(_metrics(self._records[design], scale))
+                entries[design] = rating.raw, design
             self._fill_niches(self.niches_by_scale[scale], entries)
             self.by_scale[scale].fill(entries)
         self._reframe()
@@ -259,6 +264,10 @@ class Ratings:
         """Fitness by scale, bottom first, where it is rated."""
         found = ((scale, self.fitness_at(design, scale)) for scale in self._scales)
         return MappingProxyType({scale: fitness for scale, fitness in found if fitness is not None})
+
+
+def _pack(run: Run) -> None:
+    object.__setattr__(run, "metrics", PackedMetrics(run.metrics))  # nobody has seen it yet
 
 
 def _metrics(record: DesignRecord, scale: str) -> list[Metrics]:
