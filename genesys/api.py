@@ -162,7 +162,8 @@ class Run:
         committed = (r for record in self.tree for r in record.runs if r.outcome == "committed" and r.report)
         run = next((r for r in committed if scale in (None, r.scale)), None)
         details = self._blob(run.report).get("details", {}) if run is not None else {}
-        probes = {name: float(found["seconds"]) for name, found in details.get("probe", {}).get("probes", {}).items()}
+        trained = {name: found["training"] for name, found in details.get("probe", {}).get("probes", {}).items()}
+        probes = {name: float(found["seconds"]) for name, found in trained.items()}
         suite = details.get("benchmarks", {})
         documents = {name: float(found["n_documents"]) for name, found in suite.get("tasks", {}).items()}
         if documents and not suite.get("seconds"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import pytest
 
 from genesys.cli._statistics import comparison_notes
+from genesys.evaluate.probes import ProbeTraining
 from genesys.evolution.events import VerificationRecorded
 from genesys.storage import RunStore
 from genesys.storage.journal import content_hash
 from tests.evolution.replicates import replicated
 
+TRAINED = ProbeTraining(peak_lr=0.01, n_steps=200, seconds=4.0, weights_sha256="")
 REPORT = json.dumps({
     "details": {
-        "probe": {"probes": {"recall": {"seconds": 4.0}}},
+        "probe": {"probes": {"recall": {"training": asdict(TRAINED)}}},
         "benchmarks": {"seconds": 2.0, "tasks": {"arc": {"n_documents": 200}}},
     }
 }).encode()  # fmt: skip

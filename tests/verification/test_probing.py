@@ -21,3 +21,4 @@ async def test_probes_of_one_state_and_of_longer_rows(honest: Honest, cage: Fork
     assert 0.7 <= report.metrics["probe_length_generalisation"] < 0.95
     probed = report.details["probe"]["probes"]
     assert all(probed[name]["audit"]["n_places"] == 128 for name in scale["probes"])
+    assert all(probed[name]["training"]["seconds"] > 0 for name in scale["probes"])
