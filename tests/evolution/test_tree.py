@@ -35,6 +35,7 @@ from genesys.evolution.events import (
     event_to_json,
 )
 from genesys.evolution.fitness import RelativeFitness
+from genesys.evolution.packed import PackedMetrics
 from genesys.evolution.promotion import SuccessiveHalving
 from genesys.ladder.budget import Cost
 from genesys.testing import add_design, climb, metrics_for, start_tree, verify
@@ -209,6 +210,18 @@ def replay_sees_what_life_saw(events: list[Event]) -> None:
     replayed.replay(events)
     restored = EvolutionTree.from_snapshot(json.loads(json.dumps(lived.to_snapshot())), RelativeFitness())
     assert what_strategies_see(lived) == what_strategies_see(replayed) == what_strategies_see(restored)
+
+
+def test_a_runs_metrics_are_packed_however_the_tree_came_about() -> None:
+    lived, replayed = EvolutionTree(RelativeFitness()), EvolutionTree(RelativeFitness())
+    long = LongRun(80)  # more than a batch
+    events = [long.start(), *(event for i in range(80) for event in long.life(i))]
+    for event in events:
+        lived.apply(event)
+    replayed.replay(events)
+    restored = EvolutionTree.from_snapshot(lived.to_snapshot(), RelativeFitness())
+    for tree in (lived, replayed, restored):
+        assert {type(run.metrics) for record in tree for run in record.runs} == {PackedMetrics}
 
 
 def proposed_and_implemented(*designs: str) -> list[Event]:
